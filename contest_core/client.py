@@ -1,0 +1,233 @@
+"""The client's contract, and the typed client that a program uses over any of them.
+
+A transport's author writes the four methods of `Client`; `connect` finds the class by the address's scheme and
+wraps it into `Contest`, whose methods are the verbs with typed answers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import msgspec
+from msgspec import Struct
+
+from contest_core.errors import ConnectionLost, ContestError, Unreachable, error_from_wire
+from contest_core.job_event import Cursor, Gap, JobEvent
+from contest_core.responses import (
+    ListResponse,
+    LocksResponse,
+    Response,
+    ResponseDataList,
+    ResponseDataLocks,
+    ResponseDataRetry,
+    ResponseDataStart,
+    ResponseDataStatus,
+    ResponseDataStop,
+    ResponseDataValidate,
+    ResponseDataVersion,
+    ResponseType,
+    RetryResponse,
+    StartResponse,
+    StatusResponse,
+    StopResponse,
+    ValidateResponse,
+    VersionResponse,
+)
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from contest_core.plugins import Plugins
+    from contest_core.status import JobQuery
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""What our clients accept as one answer."""
+
+
+class ClientOptions(Struct, frozen=True, kw_only=True):
+    """How a client behaves, whatever its transport."""
+
+    requestor: str = "contest"
+    """Declared with every request that names none."""
+    token: str | None = None
+    """A bearer token."""
+    timeout: float = 30.0
+    """Seconds to wait for a connection, and for an answer."""
+    max_answer: int = MAX_ANSWER_BYTES
+    """Bytes of one answer."""
+
+    def __repr__(self) -> str:
+        return f"ClientOptions(requestor={self.requestor!r}, timeout={self.timeout!r})"
+
+
+class Client(ABC):
+    """A connection to a server over one transport."""
+
+    @classmethod
+    @abstractmethod
+    async def connect(cls, address: str, options: ClientOptions) -> Self:
+        """Connects, or prepares to. Raises `Unreachable`."""
+
+    @abstractmethod
+    async def call(self, verb: str, parameters: Mapping[str, object]) -> bytes:
+        """Asks a verb with wire parameters; gives the object that HTTP has, for any status.
+
+        Raises `Unreachable` (nothing happened), `ConnectionLost` (it may have), `TooLarge`.
+        """
+
+    @abstractmethod
+    def watch(self, parameters: Mapping[str, object]) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Subscribes; each item is a JSON object `{"Event": …}` or `{"Gap": …}`."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Closes what it opened, and ends what it spawned."""
+
+
+class _Envelope(Struct, rename="pascal"):
+    server_id: str = msgspec.field(name="ServerID", default="")
+    type: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    error: str | None = None
+    code: str | None = None
+    msg: str | None = None
+
+
+D = TypeVar("D")
+
+
+class Contest:
+    """The typed client: the verbs of `API`, over any transport.
+
+    An answer of the job manager is a `Response`, whose `result()` raises its refusal; a request that never
+    reached one raises a `ContestError`.
+    """
+
+    def __init__(self, client: Client, options: ClientOptions) -> None:
+        self.client = client
+        self._options = options
+
+    async def start(
+        self, job_descriptor: str, *, start_key: str | None = None, strict: bool = False
+    ) -> StartResponse:
+        """Starts a job from a descriptor (one JSON object)."""
+        parameters = {"jobDesc": job_descriptor, "startKey": start_key, "strict": strict or None}
+        return await self._ask("start", ResponseType.START, ResponseDataStart, parameters)
+
+    async def stop(self, job_id: int) -> StopResponse:
+        """Requests the cancellation of a job."""
+        return await self._ask("stop", ResponseType.STOP, ResponseDataStop, {"jobID": job_id})
+
+    async def status(
+        self,
+        job_id: int,
+        *,
+        run: int | None = None,
+        test: str | None = None,
+        target: str | None = None,
+        events: bool = True,
+    ) -> StatusResponse:
+        """The status of a job, or of a part of it."""
+        parameters = {
+            "jobID": job_id,
+            "run": run,
+            "test": test,
+            "target": target,
+            "events": None if events else False,
+        }
+        return await self._ask("status", ResponseType.STATUS, ResponseDataStatus, parameters)
+
+    async def retry(self, job_id: int, *, failed_only: bool = False) -> RetryResponse:
+        """Runs an ended job again as a new one."""
+        parameters = {"jobID": job_id, "failedOnly": failed_only or None}
+        return await self._ask("retry", ResponseType.RETRY, ResponseDataRetry, parameters)
+
+    async def list(self, query: JobQuery) -> ListResponse:
+        """The jobs that match the query."""
+        parameters = {
+            "states": ",".join(state.wire_name for state in query.states) or None,
+            "tags": ",".join(query.tags) or None,
+        }
+        return await self._ask("list", ResponseType.LIST, ResponseDataList, parameters)
+
+    async def version(self) -> VersionResponse:
+        """The API version that is spoken there, and what the server offers."""
+        return await self._ask("version", ResponseType.VERSION, ResponseDataVersion, {})
+
+    async def validate(self, job_descriptor: str) -> ValidateResponse:
+        """What is to be said of a descriptor; nothing is run."""
+        parameters = {"jobDesc": job_descriptor}
+        return await self._ask("validate", ResponseType.VALIDATE, ResponseDataValidate, parameters)
+
+    async def locks(self) -> LocksResponse:
+        """Which targets are locked."""
+        return await self._ask("locks", ResponseType.LOCKS, ResponseDataLocks, {})
+
+    @asynccontextmanager
+    async def watch(
+        self, *, job_id: int | None = None, since: Cursor | None = None
+    ) -> AsyncIterator[AsyncIterator[JobEvent | Gap]]:
+        """Follows the events of a job or of all."""
+        parameters = {"jobID": job_id, "since": str(since) if since else None}
+        async with self.client.watch(self._complete(parameters)) as messages:
+            yield (_event(message) async for message in messages)
+
+    async def _ask(
+        self, verb: str, kind: ResponseType, data: type[D], parameters: Mapping[str, object]
+    ) -> Response[D]:
+        answer = await self.client.call(verb, self._complete(parameters))
+        try:
+            envelope = msgspec.json.decode(answer, type=_Envelope)
+            if envelope.msg is not None:
+                raise error_from_wire(envelope.code, envelope.msg)
+            error = None if envelope.error is None else error_from_wire(envelope.code, envelope.error)
+            decoded = msgspec.json.decode(envelope.data, type=data)
+        except msgspec.MsgspecError as wrong:
+            raise ContestError(f"the server's answer to {verb} is not Contest's: {wrong}") from None
+        return Response(server_id=envelope.server_id, type=kind, data=decoded, error=error)
+
+    def _complete(self, parameters: Mapping[str, object]) -> dict[str, object]:
+        given = {name: value for name, value in parameters.items() if value is not None}
+        return {"requestor": self._options.requestor, **given}
+
+
+@asynccontextmanager
+async def connect(
+    address: str, options: ClientOptions | None = None, *, plugins: Plugins | None = None
+) -> AsyncIterator[Contest]:
+    """Connects to a server by its address (`http://host:port`, `stdio:COMMAND`) and closes at the end.
+
+    Raises `Unreachable`, also for a scheme that no installed plugin knows.
+    """
+    options = options or ClientOptions()
+    client = await client_class(address, plugins).connect(address, options)
+    try:
+        yield Contest(client, options)
+    finally:
+        await client.aclose()
+
+
+def client_class(address: str, plugins: Plugins | None = None) -> type[Client]:
+    """The client class for an address's scheme. Raises `Unreachable`."""
+    from contest_core.plugins import load_plugins
+
+    scheme = address.partition(":")[0].lower()
+    clients = (plugins or load_plugins()).clients
+    if scheme not in clients:
+        near = get_close_matches(scheme, clients.names(), n=1)
+        hint = f"did you mean {near[0]}:?" if near else f"there are {', '.join(clients.names()) or 'none'}"
+        raise Unreachable(address=address, reason=f"no client for the scheme {scheme!r}; {hint}")
+    return cast("type[Client]", clients.load(scheme))
+
+
+def _event(message: bytes) -> JobEvent | Gap:
+    decoded: dict[str, Any] = msgspec.json.decode(message, type=dict[str, msgspec.Raw])
+    if "Gap" in decoded:
+        return msgspec.json.decode(decoded["Gap"], type=Gap)
+    if "Event" in decoded:
+        return msgspec.json.decode(decoded["Event"], type=JobEvent)
+    raise ConnectionLost(address="the server", reason="a message of a watch is neither event nor gap")
