@@ -21,8 +21,10 @@ from contest_core import verbs
 from contest_core.caller import MAX_REQUESTOR_BYTES, Authenticator, Caller, Credentials, Principal, Vouched
 from contest_core.errors import (
     AnswerTimeout,
+    ContestError,
     Denied,
     IncompatibleVersion,
+    InvalidDescriptor,
     InvalidParameters,
     Overloaded,
     Refusal,
@@ -54,6 +56,8 @@ from contest_core.responses import (
     ListResponse,
     LocksResponse,
     Response,
+    ResponseData,
+    ResponseDataStart,
     ResponseDataStatus,
     ResponseDataVersion,
     ResponseType,
@@ -355,7 +359,7 @@ class API:
         if answer.err is None:
             return Response(server_id=self.config.server_id, type=row.response, data=answer.data)
         if isinstance(answer.err, Refusal | RequestError):
-            data = answer.data if answer.data is not None else ZERO_DATA.get(row.response)
+            data = _refused_data(row.response, answer.err)
             return Response(server_id=self.config.server_id, type=row.response, data=data, error=answer.err)
         raise answer.err
 
@@ -411,6 +415,12 @@ def _declare(caller: Caller, parameters: Mapping[str, object]) -> Caller:
     if not isinstance(declared, str):
         raise InvalidParameters(reason="requestor must be a string", parameter="requestor")
     return msgspec.structs.replace(caller, requestor=declared)
+
+
+def _refused_data(kind: ResponseType, error: ContestError) -> ResponseData | None:
+    if isinstance(error, InvalidDescriptor) and kind is ResponseType.START:
+        return ResponseDataStart(job_id=0, findings=list(error.findings))
+    return ZERO_DATA.get(kind)
 
 
 def _expire(event: Event, seconds: float) -> None:

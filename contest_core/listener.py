@@ -35,6 +35,9 @@ class ListenerContext(Protocol):
     def degraded(self, reason: str) -> None:
         """It cannot accept requests for a while (a lost broker), until `ready` is called again."""
 
+    def readiness(self) -> str | None:
+        """None while the whole server works, else why it does not: what `/readyz` says."""
+
     async def stopping(self) -> None:
         """Returns when no more requests shall be accepted."""
 

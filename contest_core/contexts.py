@@ -1,0 +1,131 @@
+"""What the server is to a listener and to the job manager: the two contexts of the contracts, made real."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from contest_core.errors import Exposed
+from contest_core.job_manager import Termination
+
+if TYPE_CHECKING:
+    from contest_core.lifecycle import Server
+    from contest_core.server import ListenerOptions
+
+
+class _Side:
+    def __init__(self, logger: str) -> None:
+        self.log = logging.LoggerAdapter(logging.getLogger(logger), {})
+        self.is_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.reason: str | None = None
+        """Why it cannot work just now; None while it can."""
+
+    def degraded(self, reason: str) -> None:
+        """It cannot work for a while."""
+        if reason != self.reason:
+            self.log.warning("degraded: %s", reason)
+        self.reason = reason
+
+    def _now_ready(self) -> None:
+        if self.reason is not None:
+            self.log.info("ready again")
+        self.reason = None
+        if not self.is_ready.done():
+            self.is_ready.set_result(None)
+
+
+class ListenerSide(_Side):
+    """One listener's `ListenerContext`."""
+
+    def __init__(self, name: str, options: ListenerOptions, server: Server) -> None:
+        super().__init__(f"contest.listener.{name}")
+        self.name = name
+        self.trusted = options.trust
+        self.addresses: tuple[str, ...] = ()
+        self.active = True
+        self._options = options
+        self._server = server
+        self._stopping = asyncio.Event()
+
+    def check_exposed(self, where: str) -> None:
+        """Raises `Exposed` where `where` is beyond loopback and nobody would be authenticated."""
+        if self._options.allow_anonymous or not self._server.exposed_anonymously or _is_local(where):
+            return
+        raise Exposed(listener=self.name, where=where)
+
+    def ready(self, *addresses: str) -> None:
+        """Requests are accepted now."""
+        self.addresses = addresses
+        self._now_ready()
+
+    def readiness(self) -> str | None:
+        """None while the whole server works, else why not."""
+        return self._server.readiness()
+
+    async def stopping(self) -> None:
+        """Returns when no more requests shall be accepted."""
+        await self._stopping.wait()
+
+    def stop(self) -> None:
+        """Makes `stopping` return."""
+        self._stopping.set()
+
+    async def end_of_input(self) -> None:
+        """No more requests will come here; the end of the server, where this is the last listener."""
+        self.active = False
+        if self._server.is_last(self):
+            self._server.terminate(self._options.on_disconnect)
+            await self._server.manager_ended()
+
+    def report_error(self, error: Exception) -> None:
+        """A fault outside a request."""
+        self._server.count_error(self.name, error)
+
+
+class ManagerSide(_Side):
+    """The job manager's `JobManagerContext`."""
+
+    def __init__(self, server_id: str, directory: Path) -> None:
+        super().__init__("contest.job_manager")
+        self.server_id = server_id
+        self.directory = directory
+        self.termination: Termination | None = None
+        self.ended = asyncio.Event()
+        self._told = asyncio.Event()
+
+    def ready(self) -> None:
+        """It can carry requests out."""
+        self._now_ready()
+
+    def terminate(self, how: Termination) -> None:
+        """Says the word, or a harder one; a softer one than the last is not heard."""
+        if self.termination is None or how > self.termination:
+            self.termination = how
+            told, self._told = self._told, asyncio.Event()
+            told.set()
+
+    async def stopping(self) -> Termination:
+        """Returns when it shall end, and how."""
+        while self.termination is None:
+            await self._told.wait()
+        return self.termination
+
+    async def harder(self) -> Termination:
+        """Returns when a harder word than the last one is said."""
+        heard = self.termination
+        while self.termination is None or self.termination == heard:
+            await self._told.wait()
+        return self.termination
+
+
+def _is_local(where: str) -> bool:
+    host = where.strip("[]").partition("%")[0]
+    if host.startswith("/") or host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
