@@ -1,0 +1,174 @@
+"""The other parts of a job: target managers, fetchers and reporters, as their authors derive from them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from logging import Logger, LoggerAdapter
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
+
+from contest_core import JobStatus, RunStatus, Secret
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from contest_runner.target import Target
+
+A = TypeVar("A")
+R = TypeVar("R")
+F = TypeVar("F")
+P = TypeVar("P")
+
+
+class NoSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """For a part that the server has nothing to configure of."""
+
+
+class Locker(Protocol):
+    """Locks targets for one job."""
+
+    async def acquire(
+        self, candidates: Sequence[Target], *, count: int | None = None, deadline: float
+    ) -> Sequence[Target]:
+        """Locks all of the candidates, or `count` of them, and waits until it can.
+
+        `deadline` is in the loop's time. Raises `AcquireFailed`, which says who holds what.
+        """
+
+
+class AcquireFailed(Exception):
+    """The targets could not be had. The attempt has failed; the job goes on."""
+
+
+class AcquireContext(Struct, frozen=True, kw_only=True):
+    """What a target manager may use while it acquires."""
+
+    job_id: int
+    locker: Locker
+    deadline: float
+    """In the loop's time; the job's `TargetManagerAcquireTimeout`."""
+    log: LoggerAdapter[Logger]
+
+
+class ReleaseContext(Struct, frozen=True, kw_only=True):
+    """What a target manager may use while it releases."""
+
+    job_id: int
+    deadline: float
+    """In the loop's time; the job's `TargetManagerReleaseTimeout`."""
+    log: LoggerAdapter[Logger]
+
+
+class TargetManager(ABC, Generic[A, R]):
+    """Finds the targets of a test and gives them back."""
+
+    Settings: ClassVar[type[Struct]] = NoSettings
+    AcquireParameters: ClassVar[type[Struct]]
+    ReleaseParameters: ClassVar[type[Struct]]
+
+    def __init__(self, settings: Any = None) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    async def acquire(self, parameters: A, context: AcquireContext) -> Sequence[Target]:
+        """The targets of the test, in order. Those that it did not lock itself, the runner locks.
+
+        Raises `AcquireFailed` where they cannot be had; anything else is the plugin's fault.
+        """
+
+    @abstractmethod
+    async def release(self, targets: Sequence[Target], parameters: R, context: ReleaseContext) -> None:
+        """Gives the targets back; called on every path on which `acquire` returned."""
+
+
+class FetchedTest(Struct, frozen=True, kw_only=True):
+    """What a fetcher found."""
+
+    name: str
+    """The test's name; empty for cleanup steps."""
+    steps: Any
+    """The list of step descriptors, as parsed JSON: the descriptor's reader checks it like any other."""
+    path: str = "/Steps"
+    """Where in the fetcher's parameters the list stands, as a JSON pointer; empty where it stands elsewhere."""
+
+
+class FetchContext(Struct, frozen=True, kw_only=True):
+    """What a fetcher may use."""
+
+    log: LoggerAdapter[Logger]
+
+
+class Fetcher(ABC, Generic[P]):
+    """Finds the steps of a test, when the job is handed in."""
+
+    Settings: ClassVar[type[Struct]] = NoSettings
+    Parameters: ClassVar[type[Struct]]
+
+    def __init__(self, settings: Any = None) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    async def fetch(self, parameters: P, context: FetchContext) -> FetchedTest:
+        """The test's name and steps. Raises `FetchFailed` where they cannot be had."""
+
+
+class FetchFailed(Exception):
+    """The steps could not be fetched: the descriptor is refused."""
+
+
+class ReportResult(Struct, frozen=True, kw_only=True):
+    """What a reporter says."""
+
+    success: bool
+    data: Any = None
+    """Any JSON."""
+
+
+class ReportContext(Struct, frozen=True, kw_only=True):
+    """What a reporter may use."""
+
+    job_id: int
+    key: str
+    """The same for repeats of one report: a report may be made twice after a crash."""
+    log: LoggerAdapter[Logger]
+
+
+class Reporter(ABC, Generic[R, F]):
+    """Says something about a run, or about the whole job."""
+
+    Settings: ClassVar[type[Struct]] = NoSettings
+    RunParameters: ClassVar[type[Struct]]
+    FinalParameters: ClassVar[type[Struct]]
+    judges: ClassVar[bool]
+    """Whether its word decides the verdict."""
+
+    def __init__(self, settings: Any = None) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    async def run_report(self, status: RunStatus, parameters: R, context: ReportContext) -> ReportResult:
+        """Called after each run, at least once."""
+
+    @abstractmethod
+    async def final_report(self, status: JobStatus, parameters: F, context: ReportContext) -> ReportResult:
+        """Called after the last run, at least once."""
+
+
+TemplateFunction: TypeAlias = Callable[..., "str | int | Secret"]
+"""A function that templates may call; a `Secret` joins what the job masks."""
+
+__all__ = [
+    "AcquireContext",
+    "AcquireFailed",
+    "FetchContext",
+    "FetchFailed",
+    "FetchedTest",
+    "Fetcher",
+    "Locker",
+    "NoSettings",
+    "ReleaseContext",
+    "ReportContext",
+    "ReportResult",
+    "Reporter",
+    "TargetManager",
+    "TemplateFunction",
+]

@@ -1,0 +1,28 @@
+"""What this distribution contributes to Contest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from contest_core import Registry, hookimpl
+
+if TYPE_CHECKING:
+    from pluggy import PluginManager
+
+
+@hookimpl
+def contest_add_hookspecs(plugin_manager: PluginManager) -> None:
+    from contest_runner import hookspecs
+
+    plugin_manager.add_hookspecs(hookspecs)
+
+
+@hookimpl
+def contest_register_job_managers(registry: Registry) -> None:
+    registry.add("local", "contest_runner.manager:LocalJobManager", summary="Runs jobs in this process.")
+
+
+@hookimpl
+def contest_register_commands(registry: Registry) -> None:
+    registry.add("run", "contest_runner.cli.run:run", summary="Run a job here and show its report.")
+    registry.add("bench", "contest_runner.cli.bench:bench", summary="Measure this machine and Contest on it.")
