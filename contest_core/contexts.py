@@ -13,6 +13,7 @@ from contest_core.job_manager import Termination
 
 if TYPE_CHECKING:
     from contest_core.lifecycle import Server
+    from contest_core.plugins import Plugins
     from contest_core.server import ListenerOptions
 
 
@@ -88,10 +89,11 @@ class ListenerSide(_Side):
 class ManagerSide(_Side):
     """The job manager's `JobManagerContext`."""
 
-    def __init__(self, server_id: str, directory: Path) -> None:
+    def __init__(self, server_id: str, directory: Path, plugins: Plugins | None) -> None:
         super().__init__("contest.job_manager")
         self.server_id = server_id
         self.directory = directory
+        self.plugins = plugins
         self.termination: Termination | None = None
         self.ended = asyncio.Event()
         self._told = asyncio.Event()

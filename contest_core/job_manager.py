@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from msgspec import Struct
 
     from contest_core.caller import Caller
+    from contest_core.plugins import Plugins
     from contest_core.events import (
         EventListMsg,
         EventLocksMsg,
@@ -61,6 +62,9 @@ class JobManagerContext(Protocol):
     server_id: str
     directory: Path
     """Relative paths in the settings are relative to this: the folder of the configuration file."""
+
+    plugins: Plugins | None
+    """The loaded plugins, for a job manager that has parts of its own; None where it has to load them."""
 
     def ready(self) -> None:
         """It can carry requests out; also: it can again."""

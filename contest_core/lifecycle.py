@@ -69,7 +69,7 @@ class Server:
         """Faults outside requests that listeners have reported."""
         self._authenticators = authenticators
         self._listeners = dict(listeners)
-        self._manager_side = ManagerSide(self.api.server_id, options.directory)
+        self._manager_side = ManagerSide(self.api.server_id, options.directory, options.plugins)
         self._sides = {
             name: ListenerSide(name, listener_options.get(name, ListenerOptions()), self)
             for name in listeners

@@ -16,6 +16,7 @@ from contest_core.api import DEFAULT_EVENT_TIMEOUT
 from contest_core.caller import Authenticator
 from contest_core.job_manager import JobManager, Termination
 from contest_core.listener import Listener
+from contest_core.plugins import Plugins
 
 if TYPE_CHECKING:
     from contest_core.lifecycle import Server
@@ -47,6 +48,8 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     """Seconds until every listener has to be ready."""
     directory: Path = Path()
     """What relative paths in settings are relative to."""
+    plugins: Plugins | None = None
+    """The loaded plugins, for a job manager that has parts of its own; None lets it load them."""
     at_exit: Termination = Termination.CANCEL
     """How the job manager ends when the context of `open_server` is left."""
 
