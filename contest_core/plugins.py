@@ -88,9 +88,10 @@ class Plugins:
             plugin = self.manager.get_plugin(info.name)
             for attribute in dir(plugin) if plugin is not None else ():
                 options = self.manager.parse_hookimpl_opts(plugin, attribute)
+                if options is None or options["optionalhook"]:
+                    continue
                 known = getattr(self.manager.hook, attribute, None)
-                unspecified = known is None or not known.has_spec()
-                if options is not None and unspecified and not options["optionalhook"]:
+                if known is None or not known.has_spec():
                     info.failure = info.failure or f"it implements {attribute}, which nobody specifies"
 
 
