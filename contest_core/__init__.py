@@ -89,7 +89,7 @@ from contest_core.responses import (
     VersionResponse,
     encode,
 )
-from contest_core.server import ListenerOptions, ServerOptions, open_server
+from contest_core.server import ListenerOptions, ServerOptions, StartError, open_server
 from contest_core.settings import ByteSize, Duration, Secret
 from contest_core.status import (
     ZERO_TIME,
@@ -211,6 +211,7 @@ __all__ = [
     "ServerOptions",
     "Severity",
     "ShuttingDown",
+    "StartError",
     "StartKeyConflict",
     "StartResponse",
     "StatusResponse",

@@ -1,36 +1,32 @@
 """The API: what a listener calls, ConTest's `pkg/api`; the one place for permissions and limits of time.
 
 Called by listeners (with a `Caller` that it made), it turns a verb into an event, hands that over to whoever
-consumes `API.events` and waits for the answer. It knows neither transports nor job managers.
+consumes `API.events` and waits for the answer. Who may ask is judged in `contest_core.admission`. It knows
+neither transports nor job managers.
 """
 
 from __future__ import annotations
 
 import itertools
-import socket
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from difflib import get_close_matches
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final, final
 
 import msgspec
 from msgspec import Struct
 
 from contest_core import verbs
-from contest_core.caller import MAX_REQUESTOR_BYTES, Authenticator, Caller, Credentials, Principal, Vouched
+from contest_core.admission import Admission, check_start_key
+from contest_core.caller import Authenticator, Caller, Credentials, Principal
 from contest_core.errors import (
     AnswerTimeout,
     ContestError,
-    Denied,
     IncompatibleVersion,
     InvalidDescriptor,
     InvalidParameters,
     Overloaded,
-    Refusal,
-    RequestError,
-    ShuttingDown,
-    Unauthenticated,
+    ServerError,
     UnknownVerb,
     Unsupported,
 )
@@ -57,8 +53,10 @@ from contest_core.responses import (
     LocksResponse,
     Response,
     ResponseData,
+    ResponseDataList,
     ResponseDataStart,
     ResponseDataStatus,
+    ResponseDataValidate,
     ResponseDataVersion,
     ResponseType,
     RetryResponse,
@@ -79,6 +77,7 @@ DEFAULT_EVENT_TIMEOUT: Final = 3.0
 """ConTest's `DefaultEventTimeout`, in seconds: once for the hand-over, once for the answer."""
 
 MAX_SERVER_ID_BYTES: Final = 64
+"""ConTest's limit."""
 
 
 class _Everything(frozenset[str]):
@@ -103,7 +102,8 @@ class Config(Struct, frozen=True, kw_only=True):
 class API:
     """The communication between clients and the job manager.
 
-    A refusal by the job manager is `Response.error`; a request that never reached it raises a `ContestError`.
+    What the table of errors gives an HTTP status of 200, the job manager's own answers, is `Response.error`; all
+    else is raised. Where there are authenticators, every verb but `version` needs a caller with a principal.
     """
 
     def __init__(
@@ -113,13 +113,19 @@ class API:
         server_id: str | Callable[[], str] | None = None,
         authenticators: Sequence[Authenticator] = (),
         capabilities: frozenset[str] = ALL,
+        trusted: Collection[str] = frozenset(),
     ) -> None:
+        """`trusted` are the names of listeners whose word for their peers' names (`Vouched`) is taken."""
         self.config = Config(event_timeout=event_timeout, server_id=_server_id(server_id))
         self.events = EventChannel()
         self.capabilities = capabilities
-        self._authenticators = tuple(authenticators)
-        self._ids = map("{}-{:x}".format, itertools.repeat(token_hex(3)), itertools.count(1))
-        self._closed_to: frozenset[str] = frozenset()
+        self._admission = Admission(
+            authenticators=authenticators,
+            trusted=trusted,
+            capabilities=capabilities,
+            patience=event_timeout,
+        )
+        self._ids = map("{}-{:x}".format, itertools.repeat(os.urandom(3).hex()), itertools.count(1))
         self._version = self._answer_version()
         self._encoded_version = self._encode_version()
 
@@ -130,40 +136,17 @@ class API:
 
     def refuse(self, *names: str) -> None:
         """From now on these verbs are answered with `ShuttingDown`: the server ends."""
-        self._closed_to = self._closed_to.union(names)
+        self._admission.close_to(*names)
 
     # --- who asks
 
-    async def authenticate(
-        self, *credentials: Credentials, listener: str, peer: str, trusted: bool = False
-    ) -> Principal | None:
+    async def authenticate(self, *credentials: Credentials, listener: str, peer: str) -> Principal | None:
         """The principal that the credentials prove; None where nobody needs to prove anything.
 
-        `trusted` is the configuration's word that this listener may vouch for names itself. Raises
-        `Unauthenticated` where credentials are needed and nobody claims these.
+        Raises `Unauthenticated` where credentials are needed and nobody claims these, `Unavailable` where an
+        authenticator does not answer within the event timeout, or fails.
         """
-        for credential in credentials:
-            if isinstance(credential, Vouched) and trusted:
-                return Principal(name=credential.name)
-            principal = await self._ask_authenticators(credential, peer)
-            if principal is not None:
-                return principal
-        if self._authenticators:
-            raise Unauthenticated
-        return None
-
-    async def _ask_authenticators(self, credential: Credentials, peer: str) -> Principal | None:
-        from asyncio import timeout  # keeps `contest --help` free of asyncio
-
-        try:
-            async with timeout(self.config.event_timeout):
-                for authenticator in self._authenticators:
-                    principal = await authenticator.authenticate(credential, peer)
-                    if principal is not None:
-                        return principal
-        except TimeoutError:
-            raise Unauthenticated(reason="the authenticator did not answer in time") from None
-        return None
+        return await self._admission.authenticate(credentials, listener, peer)
 
     def caller(
         self,
@@ -192,20 +175,22 @@ class API:
     async def start(
         self, caller: Caller, job_descriptor: str, *, start_key: str | None = None, strict: bool = False
     ) -> StartResponse:
-        """Creates a job from a descriptor (one JSON object) and runs it; answered when it is on disk."""
+        """Creates a job from a descriptor (one JSON object) and runs it; answered when it is on disk.
+
+        With a start key, 1 to 256 bytes, asking again with the same descriptor gives the same job.
+        """
+        requestor = self._admission.admit("start", caller)
+        if start_key is not None:
+            check_start_key(start_key)
         message = EventStartMsg(
-            requestor=self._admit("start", caller, start_key=start_key, strict=strict or None),
-            job_descriptor=job_descriptor,
-            start_key=start_key,
-            strict=strict,
+            requestor=requestor, job_descriptor=job_descriptor, start_key=start_key, strict=strict
         )
         return await self._ask(caller, "start", message)
 
     async def stop(self, caller: Caller, job_id: int) -> StopResponse:
         """Requests the cancellation of a job; answered when the request is on disk."""
-        return await self._ask(
-            caller, "stop", EventStopMsg(requestor=self._admit("stop", caller), job_id=job_id)
-        )
+        message = EventStopMsg(requestor=self._admission.admit("stop", caller), job_id=job_id)
+        return await self._ask(caller, "stop", message)
 
     async def status(
         self,
@@ -219,11 +204,7 @@ class API:
     ) -> StatusResponse:
         """The status of a job, or of one run, test or target of it, with or without steps' events."""
         response = await self._status(caller, job_id, run=run, test=test, target=target, events=events)
-        data = response.data
-        if isinstance(data, EncodedJSON):
-            decoded = msgspec.json.decode(data.json, type=ResponseDataStatus)
-            return StatusResponse(server_id=response.server_id, type=response.type, data=decoded)
-        return response
+        return _decoded(response, ResponseDataStatus)
 
     async def _status(
         self,
@@ -235,9 +216,8 @@ class API:
         target: str | None = None,
         events: bool = True,
     ) -> Response[Any]:
-        without = None if events else False
         message = EventStatusMsg(
-            requestor=self._admit("status", caller, run=run, test=test, target=target, events=without),
+            requestor=self._admission.admit("status", caller),
             job_id=job_id,
             run=run,
             test=test,
@@ -248,15 +228,17 @@ class API:
 
     async def retry(self, caller: Caller, job_id: int, *, failed_only: bool = False) -> RetryResponse:
         """Runs an ended job again as a new one, linked to it."""
-        requestor = self._admit("retry", caller, failed_only=failed_only or None)
+        requestor = self._admission.admit("retry", caller)
         message = EventRetryMsg(requestor=requestor, job_id=job_id, failed_only=failed_only)
         return await self._ask(caller, "retry", message)
 
     async def list(self, caller: Caller, query: JobQuery) -> ListResponse:
         """The jobs that match the query."""
-        return await self._ask(
-            caller, "list", EventListMsg(requestor=self._admit("list", caller), query=query)
-        )
+        return _decoded(await self._list(caller, query), ResponseDataList)
+
+    async def _list(self, caller: Caller, query: JobQuery) -> Response[Any]:
+        message = EventListMsg(requestor=self._admission.admit("list", caller), query=query)
+        return await self._ask(caller, "list", message)
 
     def version(self) -> VersionResponse:
         """The API version that is spoken here, and beside it what this server offers."""
@@ -264,14 +246,16 @@ class API:
 
     async def validate(self, caller: Caller, job_descriptor: str) -> ValidateResponse:
         """Everything that `start` checks; nothing is run."""
-        requestor = self._admit("validate", caller)
-        return await self._ask(
-            caller, "validate", EventValidateMsg(requestor=requestor, job_descriptor=job_descriptor)
+        message = EventValidateMsg(
+            requestor=self._admission.admit("validate", caller), job_descriptor=job_descriptor
         )
+        return await self._ask(caller, "validate", message)
 
     async def locks(self, caller: Caller) -> LocksResponse:
         """Which targets are locked, by which job, until when."""
-        return await self._ask(caller, "locks", EventLocksMsg(requestor=self._admit("locks", caller)))
+        return await self._ask(
+            caller, "locks", EventLocksMsg(requestor=self._admission.admit("locks", caller))
+        )
 
     def watch(
         self, caller: Caller, *, job_id: int | None = None, since: Cursor | None = None
@@ -284,7 +268,7 @@ class API:
 
     @asynccontextmanager
     async def _watch(self, caller: Caller, job_id: int | None, since: Cursor | None) -> AsyncIterator[Watch]:
-        message = EventWatchMsg(requestor=self._admit("watch", caller), job_id=job_id, since=since)
+        message = EventWatchMsg(requestor=self._admission.admit("watch", caller), job_id=job_id, since=since)
         response = await self._ask(caller, "watch", message)
         async with response.result() as watch:
             yield watch
@@ -296,20 +280,22 @@ class API:
         """
         row = VERBS.get(verb)
         if row is None:
-            nearest = get_close_matches(verb[:40].lower(), VERBS, n=1)
-            raise UnknownVerb(verb=verb, known=list(VERBS), nearest=nearest[0] if nearest else None)
+            raise _unknown_verb(verb)
         self._check_version(parameters)
         if row.event is None:
+            if parameters:
+                verbs.arguments(row, parameters)
             return self._encoded_version
-        if row.event is EventType.WATCH:
-            raise Unsupported(what="watch", by="this wire")
         caller = _declare(caller, parameters)
-        self._requestor(verb, caller)
+        self._admission.admit(verb, caller)
+        if row.event is EventType.WATCH:
+            error = Unsupported(what="watch", by="this wire")
+            return Response(server_id=self.config.server_id, type=row.response, data=None, error=error)
         arguments = verbs.arguments(row, parameters)
         if row.event is EventType.STATUS:
             return await self._status(caller, **arguments)
         if row.event is EventType.LIST:
-            return await self.list(caller, JobQuery(**arguments))
+            return await self._list(caller, JobQuery(**arguments))
         method = getattr(self, verb)
         answer: Response[Any] = await method(caller, **arguments)
         return answer
@@ -317,80 +303,67 @@ class API:
     # --- events
 
     async def send_event(self, event: Event, timeout: float | None = None) -> None:
-        """Hands an event over. Raises `Overloaded` when nobody takes it in time: then nobody ever will."""
+        """Hands an event over. Raises `Overloaded` when nobody takes it in time: then nobody ever will.
+
+        The time is the timeout (else `config.event_timeout`), or the caller's own where that is less.
+        """
         seconds = self.config.event_timeout if timeout is None else timeout
+        limit = event.context.timeout
+        if limit is not None and limit < seconds:
+            seconds = limit
         if not await self.events.put_within(event, seconds):
             raise Overloaded(seconds=seconds)
 
     async def send_receive_event(self, event: Event, timeout: float | None = None) -> EventResponse:
         """Hands an event over and waits for its answer.
 
-        The timeout is used once for each, it is not cumulative. Raises `Overloaded` (nothing happened) or
-        `AnswerTimeout` (it may have).
+        The timeout is used once for each, it is not cumulative; the caller's own is for both together. Raises
+        `Overloaded` (nothing happened), or `AnswerTimeout` or another `ServerError` in place of an answer.
         """
         seconds = self.config.event_timeout if timeout is None else timeout
         response = event.response
+        loop = response.get_loop()
+        limit = event.context.timeout
+        ends = None if limit is None else loop.time() + limit
         try:
             await self.send_event(event, seconds)
         except BaseException:
             response.cancel()
             raise
-        timer = response.get_loop().call_later(seconds, _expire, event, seconds)
+        if ends is not None:
+            seconds = max(min(seconds, ends - loop.time()), 0.0)
+        timer = loop.call_later(seconds, _expire, event, seconds)
         try:
-            return await response
+            answer = await response
         finally:
             timer.cancel()
+        if isinstance(answer.err, ServerError):
+            raise answer.err
+        return answer
 
     async def _ask(self, caller: Caller, verb: str, message: EventMsg) -> Response[Any]:
         from asyncio import get_running_loop  # keeps `contest --help` free of asyncio
 
         row = VERBS[verb]
-        assert row.event is not None
-        event = Event(
-            context=caller,
-            type=row.event,
-            server_id=self.config.server_id,
-            msg=message,
-            response=get_running_loop().create_future(),
-        )
-        own = self.config.event_timeout
-        seconds = own if caller.timeout is None else min(own, caller.timeout)
-        answer = await self.send_receive_event(event, seconds)
-        if answer.err is None:
-            return Response(server_id=self.config.server_id, type=row.response, data=answer.data)
-        if isinstance(answer.err, Refusal | RequestError):
-            data = _refused_data(row.response, answer.err)
-            return Response(server_id=self.config.server_id, type=row.response, data=data, error=answer.err)
-        raise answer.err
-
-    def _admit(self, verb: str, caller: Caller, **given: object) -> str:
-        """Whether this caller may ask this with these arguments; gives the message's requestor."""
-        if verb in self._closed_to:
-            raise ShuttingDown
-        requestor = self._requestor(verb, caller)
-        scopes = caller.principal.scopes if caller.principal is not None else None
-        if caller.principal is not None and scopes is not None and VERBS[verb].permission not in scopes:
-            raise Denied(principal=caller.principal.name, verb=verb)
-        if verb not in self.capabilities:
-            raise Unsupported(what=verb, by="this server's job manager")
-        for parameter in VERBS[verb].parameters:
-            wanted = parameter.capability
-            if wanted and given.get(parameter.argument) is not None and wanted not in self.capabilities:
-                raise Unsupported(what=f"{parameter.name} of {verb}", by="this server's job manager")
-        return requestor
-
-    def _requestor(self, verb: str, caller: Caller) -> str:
-        requestor = caller.requestor
-        label = verb.capitalize()
-        if not requestor:
-            raise InvalidParameters(reason="requestor cannot be empty", parameter="requestor", verb=label)
-        # The length in characters is cheap and settles nearly every case; only bytes count.
-        if len(requestor) * 4 > MAX_REQUESTOR_BYTES:
-            size = len(requestor.encode("utf-8", "surrogatepass"))
-            if size > MAX_REQUESTOR_BYTES:
-                reason = f"requestor is too long: {size} > {MAX_REQUESTOR_BYTES} bytes"
-                raise InvalidParameters(reason=reason, parameter="requestor", verb=label)
-        return requestor
+        server_id = self.config.server_id
+        error: ContestError | None = self._admission.lacks(verb, message)
+        if error is None:
+            assert row.event is not None
+            event = Event(
+                context=caller,
+                type=row.event,
+                server_id=server_id,
+                msg=message,
+                response=get_running_loop().create_future(),
+            )
+            answer = await self.send_receive_event(event)
+            if answer.err is None:
+                return Response(server_id=server_id, type=row.response, data=answer.data)
+            error = answer.err
+        if error.row.http != 200:
+            raise error
+        data = _refused_data(row.response, error)
+        return Response(server_id=server_id, type=row.response, data=data, error=error)
 
     def _check_version(self, parameters: Mapping[str, object]) -> None:
         asked = parameters.get("apiVersion")
@@ -417,20 +390,39 @@ def _declare(caller: Caller, parameters: Mapping[str, object]) -> Caller:
     return msgspec.structs.replace(caller, requestor=declared)
 
 
+def _unknown_verb(verb: str) -> UnknownVerb:
+    from difflib import get_close_matches  # a rare answer, and half a millisecond of every start
+
+    nearest = get_close_matches(verb[:40].lower(), VERBS, n=1)
+    return UnknownVerb(verb=verb, known=list(VERBS), nearest=nearest[0] if nearest else None)
+
+
+def _decoded(response: Response[Any], kind: type[ResponseData]) -> Response[Any]:
+    """The answer for a program, which wants no encoded data."""
+    if not isinstance(response.data, EncodedJSON):
+        return response
+    return msgspec.structs.replace(response, data=msgspec.json.decode(response.data.json, type=kind))
+
+
 def _refused_data(kind: ResponseType, error: ContestError) -> ResponseData | None:
     if isinstance(error, InvalidDescriptor) and kind is ResponseType.START:
         return ResponseDataStart(job_id=0, findings=list(error.findings))
+    if isinstance(error, InvalidDescriptor) and kind is ResponseType.VALIDATE:
+        return ResponseDataValidate(findings=list(error.findings))
     return ZERO_DATA.get(kind)
 
 
 def _expire(event: Event, seconds: float) -> None:
-    verb = next((row.name for row in VERBS.values() if row.event is event.type), str(event.type))
-    event.resolve(AnswerTimeout(seconds=seconds, verb=verb))
+    row = next((row for row in VERBS.values() if row.event is event.type), None)
+    verb, reads = (row.name, row.reads) if row is not None else (str(event.type), False)
+    event.resolve(AnswerTimeout(seconds=seconds, verb=verb, reads=reads))
 
 
 def _server_id(given: str | Callable[[], str] | None) -> str:
+    from socket import gethostname  # costs as much as a tenth of the start, where most programs open no API
+
     server_id = given() if callable(given) else given
-    server_id = server_id or socket.gethostname() or "<unknown>"
+    server_id = server_id or gethostname() or "<unknown>"
     size = len(server_id.encode())
     if size > MAX_SERVER_ID_BYTES:
         raise ValueError(f"the server ID is too long: {size} > {MAX_SERVER_ID_BYTES} bytes")

@@ -95,8 +95,12 @@ class ManagerSide(_Side):
         self.directory = directory
         self.plugins = plugins
         self.termination: Termination | None = None
+        self.halted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the server shall end: the first word is said, or the job manager has ended."""
         self.ended = asyncio.Event()
-        self._told = asyncio.Event()
+        """Set when the job manager has ended."""
+        self._heard: Termination | None = None
+        self._changed = asyncio.Event()
 
     def ready(self) -> None:
         """It can carry requests out."""
@@ -106,28 +110,48 @@ class ManagerSide(_Side):
         """Says the word, or a harder one; a softer one than the last is not heard."""
         if self.termination is None or how > self.termination:
             self.termination = how
-            told, self._told = self._told, asyncio.Event()
-            told.set()
+            self._halt()
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
+
+    def end(self) -> None:
+        """The job manager has ended."""
+        self.ended.set()
+        self._halt()
+
+    def _halt(self) -> None:
+        if not self.halted.done():
+            self.halted.set_result(None)
 
     async def stopping(self) -> Termination:
-        """Returns when it shall end, and how."""
-        while self.termination is None:
-            await self._told.wait()
-        return self.termination
+        """Returns when it shall end, and how; once that is said, at once and with the last word."""
+        return await self._word_beyond(None)
 
     async def harder(self) -> Termination:
-        """Returns when a harder word than the last one is said."""
-        heard = self.termination
-        while self.termination is None or self.termination == heard:
-            await self._told.wait()
+        """Returns when a harder word is said than the last one that either method has returned."""
+        return await self._word_beyond(self._heard)
+
+    async def _word_beyond(self, heard: Termination | None) -> Termination:
+        while self.termination is None or (heard is not None and self.termination <= heard):
+            await self._changed.wait()
+        self._heard = self.termination
         return self.termination
 
 
 def _is_local(where: str) -> bool:
-    host = where.strip("[]").partition("%")[0]
-    if host.startswith("/") or host.lower().rstrip(".") == "localhost":
+    """Whether a host, `host:port` or the path of a unix socket can only be reached from this machine."""
+    if where.startswith(("/", "@", "\0", "unix:")):
+        return True
+    host = where
+    if where.startswith("["):
+        host = where[1:].partition("]")[0]
+    elif where.count(":") == 1:
+        host = where.partition(":")[0]
+    if host.lower().rstrip(".") == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

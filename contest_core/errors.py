@@ -1,7 +1,8 @@
 """Every error that crosses a border of Contest, and the one table of what it is there.
 
 A class is a condition; its fields are the facts, and the class composes the message from them, so callers
-pass facts. Whoever needs a number (an HTTP status, a JSON-RPC code, an exit status) asks the table.
+pass facts. Whoever needs a number (an HTTP status, a JSON-RPC code, an exit status) asks the table. Only code
+and words travel: an error that came over a wire is of the same class, and its facts have their zero values.
 
     ContestError
     ├── RequestError            the request is at fault; asking again as it is gives the same
@@ -105,6 +106,10 @@ class ContestError(Exception):
         if code is not None:
             self.code = code
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # An exception is pickled as its class and `args`, and these classes take facts instead.
+        return _restored, (type(self), self.message, self.__dict__)
+
     @property
     def row(self) -> ErrorRow:
         """The line of the table for this error's code."""
@@ -137,11 +142,12 @@ class InvalidMessage(RequestError):
     """The bytes are no request: not JSON, not a JSON-RPC object, not a form."""
 
     code = "invalid_message"
+    parse: bool = False
+    """True where not even a JSON value could be read (JSON-RPC's -32700)."""
 
     def __init__(self, *, reason: str, parse: bool = False) -> None:
         super().__init__(f"the message is no request: {reason}")
         self.parse = parse
-        """True where not even a JSON value could be read (JSON-RPC's -32700)."""
 
     @property
     def row(self) -> ErrorRow:
@@ -153,6 +159,7 @@ class UnknownVerb(RequestError):
     """No such verb."""
 
     code = "unknown_verb"
+    verb: str = ""
 
     def __init__(self, *, verb: str, known: Sequence[str] = (), nearest: str | None = None) -> None:
         hint = (
@@ -166,6 +173,9 @@ class InvalidParameters(RequestError):
     """A parameter is missing or malformed: `parameter` names it, `reason` says what is wrong."""
 
     code = "invalid_parameters"
+    reason: str = ""
+    parameter: str | None = None
+    verb: str | None = None
 
     def __init__(self, *, reason: str, parameter: str | None = None, verb: str | None = None) -> None:
         super().__init__(f"{verb} failed: {reason}" if verb else reason)
@@ -178,6 +188,8 @@ class IncompatibleVersion(RequestError):
     """The client asks for an API version that this server does not speak."""
 
     code = "incompatible_version"
+    asked: int = 0
+    spoken: int = 0
 
     def __init__(self, *, asked: int, spoken: int) -> None:
         super().__init__(f"API version {asked} is not spoken here; this server speaks {spoken}")
@@ -198,6 +210,8 @@ class Denied(RequestError):
     """The principal is known, but may not do this."""
 
     code = "denied"
+    principal: str = ""
+    verb: str = ""
 
     def __init__(self, *, principal: str, verb: str) -> None:
         super().__init__(f"{principal} may not {verb}")
@@ -209,6 +223,8 @@ class TooLarge(RequestError):
     """A request or an answer is over its limit, in bytes (or a count of `what`)."""
 
     code = "too_large"
+    limit: int = 0
+    size: int | None = None
 
     def __init__(self, *, what: str, limit: int, size: int | None = None, hint: str = "") -> None:
         has = f"has {size:,}" if size is not None else "has more"
@@ -221,6 +237,7 @@ class TooManyRequests(RequestError):
     """Over a rate or a count of this peer; `retry_after` is in seconds."""
 
     code = "too_many_requests"
+    retry_after: float | None = None
 
     def __init__(self, *, reason: str, retry_after: float | None = None) -> None:
         when = f"; come back in {retry_after:g} s" if retry_after is not None else ""
@@ -232,6 +249,7 @@ class InvalidDescriptor(Refusal):
     """The job descriptor was refused; `findings` has everything that is wrong with it."""
 
     code = "invalid_descriptor"
+    findings: tuple[Finding, ...] = ()
 
     def __init__(self, *, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
@@ -244,6 +262,7 @@ class UnknownJob(Refusal):
     """No job has this number."""
 
     code = "unknown_job"
+    job_id: int = 0
 
     def __init__(self, *, job_id: int) -> None:
         super().__init__(f"there is no job {job_id}")
@@ -254,26 +273,34 @@ class JobRunning(Refusal):
     """The job has not ended yet, and the verb wants one that has."""
 
     code = "job_running"
+    job_id: int = 0
+    state: str = ""
 
     def __init__(self, *, job_id: int, state: str) -> None:
         super().__init__(f"job {job_id} has not ended yet (it is {state}); stop it or wait for its end")
         self.job_id = job_id
+        self.state = state
 
 
 class JobEnded(Refusal):
     """The job has ended already, and the verb wants one that runs."""
 
     code = "job_ended"
+    job_id: int = 0
+    state: str = ""
 
     def __init__(self, *, job_id: int, state: str) -> None:
         super().__init__(f"job {job_id} has ended already (it is {state})")
         self.job_id = job_id
+        self.state = state
 
 
 class StartKeyConflict(Refusal):
     """The start key belongs to a job with another descriptor; `difference` says where they differ."""
 
     code = "start_key_conflict"
+    start_key: str = ""
+    job_id: int = 0
 
     def __init__(self, *, start_key: str, job_id: int, difference: str) -> None:
         super().__init__(
@@ -287,6 +314,7 @@ class Unsupported(Refusal):
     """This job manager (or this wire) does not offer the verb or the parameter."""
 
     code = "unsupported"
+    what: str = ""
 
     def __init__(self, *, what: str, by: str) -> None:
         super().__init__(f"{what} is not offered by {by}")
@@ -314,26 +342,22 @@ class ShuttingDown(ServerError):
 
 
 class Unavailable(ServerError):
-    """What the job manager stands on is away: nothing happened."""
+    """What the job manager (or an authenticator) stands on is away: nothing happened."""
 
     code = "unavailable"
 
-    def __init__(self, *, reason: str) -> None:
-        super().__init__(f"the job manager is not available: {reason}")
+    def __init__(self, *, reason: str, what: str = "the job manager") -> None:
+        super().__init__(f"{what} is not available: {reason}")
 
 
 class AnswerTimeout(ServerError):
     """The event was taken and not answered in time: it may have happened."""
 
     code = "timeout"
+    verb: str = ""
 
-    def __init__(self, *, seconds: float, verb: str) -> None:
-        hint = (
-            "the job may exist: `list` shows it; a start key makes it safe to ask again"
-            if verb == "start"
-            else "it may have happened: `status` and `list` show whether it did"
-        )
-        super().__init__(f"no answer to {verb} within {seconds:g} s; {hint}")
+    def __init__(self, *, seconds: float, verb: str, reads: bool = False) -> None:
+        super().__init__(f"no answer to {verb} within {seconds:g} s; {_how_to_find_out(verb, reads)}")
         self.verb = verb
 
 
@@ -341,15 +365,19 @@ class Interrupted(ServerError):
     """The event was taken and the server ended before it answered: it may have happened."""
 
     code = "interrupted"
+    verb: str = ""
 
-    def __init__(self) -> None:
-        super().__init__("the server ended before it answered; `status` and `list` show whether it happened")
+    def __init__(self, *, verb: str = "", reads: bool = False) -> None:
+        asked = f" to {verb}" if verb else ""
+        super().__init__(f"the server ended before it answered{asked}; {_how_to_find_out(verb, reads)}")
+        self.verb = verb
 
 
 class InternalError(ServerError):
     """A fault of the server; its log has the traceback under the request's ID."""
 
     code = "internal"
+    request_id: str = ""
 
     def __init__(self, *, request_id: str) -> None:
         super().__init__(f"a fault of the server; its log has the traceback under request {request_id}")
@@ -360,6 +388,7 @@ class Unreachable(ServerError):
     """The client could not reach the server: nothing happened."""
 
     code = "unreachable"
+    address: str = ""
 
     def __init__(self, *, address: str, reason: str) -> None:
         super().__init__(f"cannot reach {address}: {reason}")
@@ -370,6 +399,7 @@ class ConnectionLost(ServerError):
     """The server was lost in the middle of a request: it may have happened."""
 
     code = "connection_lost"
+    address: str = ""
 
     def __init__(self, *, address: str, reason: str) -> None:
         super().__init__(f"lost {address} before it answered: {reason}")
@@ -389,5 +419,30 @@ class Exposed(ContestError):
 
 
 def error_from_wire(code: str | None, message: str) -> ContestError:
-    """The error that a server's answer names: a plain `ContestError` that keeps code and words."""
-    return ContestError(message, code=code or "internal")
+    """The error that a server's answer names: its class, with the server's words and no facts.
+
+    A code that this program does not know becomes a plain `ContestError`, which keeps it.
+    """
+    kind = _CLASSES.get(code or "")
+    return ContestError(message, code=code) if kind is None else _restored(kind, message, {})
+
+
+_CLASSES: Mapping[str, type[ContestError]] = {
+    kind.code: kind for root in (RequestError, Refusal, ServerError) for kind in root.__subclasses__()
+}
+
+
+def _restored(kind: type[ContestError], message: str, facts: Mapping[str, object]) -> ContestError:
+    error = kind.__new__(kind, message)
+    ContestError.__init__(error, message)
+    error.__dict__.update(facts)
+    return error
+
+
+def _how_to_find_out(verb: str, reads: bool) -> str:
+    if reads:
+        return "it changes nothing, so it is safe to ask again, or for less"
+    if verb in ("start", "retry"):
+        made = "the job may exist: `list` shows it"
+        return f"{made}; a start key makes it safe to ask again" if verb == "start" else made
+    return "it may have happened: `status` and `list` show whether it did"

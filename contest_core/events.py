@@ -6,8 +6,8 @@ the event's future with an `EventResponse`. What happens *in* a job is not here 
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from enum import IntEnum
+from collections.abc import Callable
+from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -140,96 +140,117 @@ class Event(Struct, frozen=True, kw_only=True, eq=False):
         if self.response.done():
             return
         if isinstance(answer, ContestError):
-            self.response.set_exception(answer)
-        else:
-            self.response.set_result(answer)
-
-
-class _Offer:
-    __slots__ = ("event", "taken")
-
-    def __init__(self, event: Event, taken: Future[None]) -> None:
-        self.event = event
-        self.taken = taken
+            # Never set_exception: of an answer that nobody fetches, asyncio would complain in the log.
+            answer = EventResponse(requestor=self.msg.requestor if self.msg else "", err=answer)
+        self.response.set_result(answer)
 
 
 class EventChannel:
     """A rendezvous: `put` ends when a consumer takes the event, and an event given up is never taken.
 
-    Invariant: an offer is in the queue exactly while its `taken` is not done; `take` pops and completes it
-    without awaiting in between, so that no cancellation can lose an event.
+    Invariants: an offer that nobody took, withdrew or refused is in `_offers`, oldest first, and its future is
+    not done; `take` pops an offer and completes its future without awaiting in between, so that no
+    cancellation can lose an event or give it out twice. A taker in `_takers` has not been woken; one that was
+    woken and does not take passes the wake-up on.
     """
 
     def __init__(self) -> None:
-        self._offers: OrderedDict[_Offer, None] = OrderedDict()
-        self._takers: deque[Future[None]] = deque()
+        self._offers: dict[Future[_Outcome], Event] = {}
+        self._takers: dict[Future[None], None] = {}
+        self._closed: Callable[[], ContestError] | None = None
 
     async def put(self, event: Event) -> None:
-        """Returns when a consumer has taken the event. Cancelled, the event is withdrawn."""
+        """Returns when a consumer has taken the event. Cancelled, the event is withdrawn.
+
+        Raises the error with which the channel was closed.
+        """
         from asyncio import get_running_loop  # keeps `contest --help` free of asyncio
 
-        offer = _Offer(event, get_running_loop().create_future())
-        await self._offer(offer)
+        await self._offer(event, get_running_loop().create_future())
 
     async def put_within(self, event: Event, seconds: float) -> bool:
         """As `put`, but gives up after so many seconds: false, and nobody will ever take it."""
         from asyncio import get_running_loop  # keeps `contest --help` free of asyncio
 
         loop = get_running_loop()
-        offer = _Offer(event, loop.create_future())
+        outcome: Future[_Outcome] = loop.create_future()
         # One timer instead of a timeout scope: it is a fifth of the price, and this is every request's way.
-        timer = loop.call_later(seconds, self._expire, offer)
+        timer = loop.call_later(seconds, self._expire, outcome)
         try:
-            await self._offer(offer)
-        except TimeoutError:
-            return False
+            return await self._offer(event, outcome)
         finally:
             timer.cancel()
-        return True
 
     async def take(self) -> Event:
-        """The oldest offer; waits for one."""
+        """The oldest offer; waits for one. Raises what a closed channel was closed with."""
         from asyncio import get_running_loop  # keeps `contest --help` free of asyncio
 
-        while True:
-            while self._offers:
-                offer, _ = self._offers.popitem(last=False)
-                if not offer.taken.done():
-                    offer.taken.set_result(None)
-                    return offer.event
+        while (event := self._taken()) is None:
+            if self._closed is not None:
+                raise self._closed()
             taker: Future[None] = get_running_loop().create_future()
-            self._takers.append(taker)
+            self._takers[taker] = None
             try:
                 await taker
             except BaseException:
                 # Woken and cancelled at once: the wake-up belongs to the next taker.
-                if taker.done() and not taker.cancelled():
+                if self._takers.pop(taker, _WOKEN) is _WOKEN:
                     self._wake()
                 raise
+        return event
 
-    def withdraw_all(self, error: ContestError) -> None:
-        """Refuses every event that nobody has taken: `put` raises the error."""
+    def close(self, error: Callable[[], ContestError]) -> None:
+        """From now on nothing is taken: `put` and `take`, those that wait included, raise what `error` makes."""
+        self._closed = error
+        for outcome in self._offers:
+            if not outcome.done():
+                outcome.set_result(_Outcome.CLOSED)
+        self._offers.clear()
+        while self._takers:
+            self._wake()
+
+    def _taken(self) -> Event | None:
         while self._offers:
-            offer, _ = self._offers.popitem(last=False)
-            if not offer.taken.done():
-                offer.taken.set_exception(error)
+            outcome = next(iter(self._offers))
+            event = self._offers.pop(outcome)
+            # Done is an offer whose `put` was cancelled or expired and has not come to remove it.
+            if not outcome.done():
+                outcome.set_result(_Outcome.TAKEN)
+                return event
+        return None
 
-    async def _offer(self, offer: _Offer) -> None:
-        self._offers[offer] = None
-        self._wake()
-        try:
-            await offer.taken
-        except BaseException:
-            self._offers.pop(offer, None)
-            raise
+    async def _offer(self, event: Event, outcome: Future[_Outcome]) -> bool:
+        if self._closed is None:
+            self._offers[outcome] = event
+            self._wake()
+            try:
+                found = await outcome
+            finally:
+                self._offers.pop(outcome, None)
+            if found is not _Outcome.CLOSED:
+                return found is _Outcome.TAKEN
+        assert self._closed is not None
+        raise self._closed()
 
     def _wake(self) -> None:
-        while self._takers:
-            taker = self._takers.popleft()
+        if self._takers:
+            taker = next(iter(self._takers))
+            del self._takers[taker]
+            # A cancelled one that has not come to remove itself passes the wake-up on when it does.
             if not taker.done():
                 taker.set_result(None)
-                return
 
-    def _expire(self, offer: _Offer) -> None:
-        if not offer.taken.done():
-            offer.taken.set_exception(TimeoutError())
+    def _expire(self, outcome: Future[_Outcome]) -> None:
+        if not outcome.done():
+            outcome.set_result(_Outcome.EXPIRED)
+
+
+class _Outcome(Enum):
+    """How an offer ended: a result and never an exception, which nobody may come to fetch."""
+
+    TAKEN = 1
+    EXPIRED = 2
+    CLOSED = 3
+
+
+_WOKEN = object()

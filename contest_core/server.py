@@ -16,10 +16,23 @@ from contest_core.api import DEFAULT_EVENT_TIMEOUT
 from contest_core.caller import Authenticator
 from contest_core.job_manager import JobManager, Termination
 from contest_core.listener import Listener
-from contest_core.plugins import Plugins
 
 if TYPE_CHECKING:
     from contest_core.lifecycle import Server
+    from contest_core.plugins import Plugins
+
+
+class StartError(Exception):
+    """A part of the server ended, failed or was not ready in time, before the server was; it names the part.
+
+    What a listener raised is its `__cause__`.
+    """
+
+    @property
+    def exit_code(self) -> int:
+        """The exit status of a program that ends with this error: the cause's own, where it has one."""
+        code: int = getattr(self.__cause__, "exit_code", 3)
+        return code
 
 
 class ListenerOptions(Struct, frozen=True, kw_only=True):
@@ -65,8 +78,9 @@ async def open_server(
 ) -> AsyncIterator[Server]:
     """A server, ready when entered and ended in good order when left; no listener is fine.
 
-    Raises what made the start-up fail; when left, what ended the server (a job manager or listener that
-    raised), if anything did.
+    Raises what made the start-up fail: what the job manager raised, or a `StartError` that names the listener
+    (of `Exposed`, itself). When left, what ended the server (a job manager or listener that raised), if anything
+    did and the block raised nothing else.
     """
     from contest_core.lifecycle import Server  # brings asyncio, which `contest --help` does without
 

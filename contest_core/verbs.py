@@ -6,7 +6,6 @@ becomes the typed argument of the API's method. It knows neither transports nor 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -40,6 +39,8 @@ class Parameter(Struct, frozen=True, kw_only=True):
     """Why it cannot be missing, in ConTest's words; None where it can."""
     capability: str | None = None
     """What the job manager has to declare before this may be given."""
+    default: Any = None
+    """The argument's value where the parameter is not given."""
 
 
 class Verb(Struct, frozen=True, kw_only=True):
@@ -61,9 +62,6 @@ class Verb(Struct, frozen=True, kw_only=True):
         return self.name
 
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
-
-
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("must be a string")
@@ -71,17 +69,33 @@ def _text(value: object) -> str:
 
 
 def _integer(value: object) -> int:
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
-        value = int(value)
+    if isinstance(value, str):
+        digits = value[1:] if value[:1] in ("+", "-") else value
+        # As Go's ParseInt reads it; int() would also take spaces, underscores and other scripts' digits.
+        if digits.isascii() and digits.isdigit():
+            value = _in_range(digits.lstrip("0") or "0", value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{str(value)[:40]!r} is not a decimal number")
+        raise ValueError(f"{_shown(value)} is not a decimal number")
     if not -(2**63) <= value < 2**63:
-        raise ValueError(f"{value} is out of range (64 bits)")
+        raise ValueError("the number is out of range (64 bits)")
     return value
 
 
+def _in_range(digits: str, text: str) -> int:
+    # Longer than any 64-bit number; int() is quadratic, and refuses very long ones in words of its own.
+    value = int(digits) if len(digits) <= 19 else 1 << 64
+    return -value if text.startswith("-") else value
+
+
+def _shown(value: object) -> str:
+    """What was given, cut short; of what is no scalar only its kind, which may be megabytes."""
+    if isinstance(value, str):
+        return repr(value[:40])
+    return repr(value) if isinstance(value, bool | float) else f"a {type(value).__name__}"
+
+
 def _job_id(value: object) -> int:
-    if value is None or value == "":
+    if value == "":
         raise ValueError("job ID cannot be empty")
     return _integer(value)
 
@@ -91,15 +105,17 @@ def _boolean(value: object) -> bool:
         return value
     if value in ("true", "1"):
         return True
-    if value in ("false", "0", ""):
+    if value in ("false", "0"):
         return False
-    raise ValueError(f"{str(value)[:40]!r} is neither true nor false")
+    raise ValueError(f"{_shown(value)} is neither true nor false")
 
 
 def _descriptor(value: object) -> str:
     if isinstance(value, dict):
         return msgspec.json.encode(value).decode()
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str):
+        raise ValueError("must be a JSON object, or its text")
+    if not value:
         raise ValueError("Missing job description")
     return value
 
@@ -123,17 +139,18 @@ def _states(value: object) -> tuple[JobState, ...]:
     return tuple(states)
 
 
-def _parameter(name: str, convert: Callable[[object], Any], help: str, **more: Any) -> Parameter:
-    argument = more.pop("argument", None) or re.sub(r"(?<=[a-z])[A-Z]+", lambda m: "_" + m[0], name).lower()
+def _parameter(
+    name: str, argument: str, convert: Callable[[object], Any], help: str, **more: Any
+) -> Parameter:
     return Parameter(name=name, argument=argument, convert=convert, help=help, **more)
 
 
-_JOB_ID = _parameter("jobID", _job_id, "The job's number.", required="job ID cannot be empty")
+_JOB_ID = _parameter("jobID", "job_id", _job_id, "The job's number.", required="job ID cannot be empty")
 _JOB_DESC = _parameter(
     "jobDesc",
+    "job_descriptor",
     _descriptor,
     "The job descriptor: a JSON object, or its text.",
-    argument="job_descriptor",
     required="Missing job description",
 )
 
@@ -148,8 +165,21 @@ VERBS: Mapping[str, Verb] = {
             reads=False,
             parameters=(
                 _JOB_DESC,
-                _parameter("startKey", _text, "Makes it safe to ask again.", capability="start.start_key"),
-                _parameter("strict", _boolean, "Take warnings for errors.", capability="start.strict"),
+                _parameter(
+                    "startKey",
+                    "start_key",
+                    _text,
+                    "Makes it safe to ask again.",
+                    capability="start.start_key",
+                ),
+                _parameter(
+                    "strict",
+                    "strict",
+                    _boolean,
+                    "Take warnings for errors.",
+                    capability="start.strict",
+                    default=False,
+                ),
             ),
         ),
         Verb(
@@ -168,10 +198,17 @@ VERBS: Mapping[str, Verb] = {
             reads=True,
             parameters=(
                 _JOB_ID,
-                _parameter("run", _integer, "Only this run.", capability="status.run"),
-                _parameter("test", _text, "Only this test.", capability="status.test"),
-                _parameter("target", _text, "Only this target.", capability="status.target"),
-                _parameter("events", _boolean, "With the events of steps.", capability="status.events"),
+                _parameter("run", "run", _integer, "Only this run.", capability="status.run"),
+                _parameter("test", "test", _text, "Only this test.", capability="status.test"),
+                _parameter("target", "target", _text, "Only this target.", capability="status.target"),
+                _parameter(
+                    "events",
+                    "events",
+                    _boolean,
+                    "With the events of steps.",
+                    capability="status.events",
+                    default=True,
+                ),
             ),
         ),
         Verb(
@@ -183,7 +220,12 @@ VERBS: Mapping[str, Verb] = {
             parameters=(
                 _JOB_ID,
                 _parameter(
-                    "failedOnly", _boolean, "Only targets that failed.", capability="retry.failed_only"
+                    "failedOnly",
+                    "failed_only",
+                    _boolean,
+                    "Only targets that failed.",
+                    capability="retry.failed_only",
+                    default=False,
                 ),
             ),
         ),
@@ -194,8 +236,8 @@ VERBS: Mapping[str, Verb] = {
             response=ResponseType.LIST,
             reads=True,
             parameters=(
-                _parameter("states", _states, "In any of these states."),
-                _parameter("tags", _names, "With all of these tags."),
+                _parameter("states", "states", _states, "In any of these states.", default=()),
+                _parameter("tags", "tags", _names, "With all of these tags.", default=()),
             ),
         ),
         Verb(
@@ -239,13 +281,15 @@ COMMON = frozenset({"requestor", "apiVersion"})
 def arguments(verb: Verb, parameters: Mapping[str, object]) -> dict[str, Any]:
     """The arguments of the API's method from a wire's parameters.
 
-    Raises `InvalidParameters`; in JSON also for a name that the verb does not have.
+    Raises `InvalidParameters`; in JSON also for a name that the verb does not have. In a form an empty text is
+    the same as none, in JSON null is.
     """
     found: dict[str, Any] = {}
     label = verb.name.capitalize()
+    empty = "" if isinstance(parameters, Form) else None
     for parameter in verb.parameters:
         value = parameters.get(parameter.name)
-        if value is None:
+        if value is None or value == empty:
             if parameter.required:
                 raise InvalidParameters(reason=parameter.required, parameter=parameter.name, verb=label)
             continue

@@ -1,0 +1,144 @@
+"""Whether somebody may ask: authenticators in their order, principals, requestors, what is offered and what is closed.
+
+Used by `API` alone, for every request, before there is an event. It knows verbs and callers, neither transports
+nor job managers. Authenticators are other people's code; here is the boundary to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from contest_core.caller import MAX_REQUESTOR_BYTES, Authenticator, Caller, Credentials, Principal, Vouched
+from contest_core.errors import (
+    ContestError,
+    Denied,
+    InvalidParameters,
+    ShuttingDown,
+    Unauthenticated,
+    Unavailable,
+    Unsupported,
+)
+from contest_core.events import EventMsg
+from contest_core.verbs import VERBS, Parameter
+
+MAX_START_KEY_BYTES: Final = 256
+"""Start keys are stored and indexed, so they are short."""
+
+
+class Admission:
+    """The door of one API. `trusted` are names of listeners; `patience` is in seconds an authenticator."""
+
+    def __init__(
+        self,
+        *,
+        authenticators: Sequence[Authenticator],
+        trusted: Collection[str],
+        capabilities: frozenset[str],
+        patience: float,
+    ) -> None:
+        self._authenticators = tuple(authenticators)
+        self._trusted = frozenset(trusted)
+        self._patience = patience
+        self._lacking = {verb: _undeclared(verb, capabilities) for verb in VERBS}
+        self._closed_to: frozenset[str] = frozenset()
+
+    def close_to(self, *names: str) -> None:
+        """From now on these verbs are refused with `ShuttingDown`."""
+        self._closed_to = self._closed_to.union(names)
+
+    async def authenticate(
+        self, credentials: Sequence[Credentials], listener: str, peer: str
+    ) -> Principal | None:
+        """See `API.authenticate`."""
+        for credential in credentials:
+            if isinstance(credential, Vouched) and listener in self._trusted:
+                return Principal(name=credential.name)
+            for authenticator in self._authenticators:
+                principal = await self._ask(authenticator, credential, peer)
+                if principal is not None:
+                    return principal
+        if self._authenticators:
+            raise Unauthenticated
+        return None
+
+    async def _ask(
+        self, authenticator: Authenticator, credential: Credentials, peer: str
+    ) -> Principal | None:
+        from asyncio import timeout  # keeps `contest --help` free of asyncio
+
+        what = f"authenticator {type(authenticator).__name__}"
+        try:
+            async with timeout(self._patience):
+                return await authenticator.authenticate(credential, peer)
+        except ContestError:
+            raise
+        except TimeoutError:
+            raise Unavailable(what=what, reason=f"no answer within {self._patience:g} s") from None
+        # The boundary to an authenticator's code: its fault is no judgement, and ends no listener.
+        except Exception as error:
+            from logging import getLogger  # keeps `contest --help` free of logging
+
+            getLogger("contest.api").exception("%s failed", what)
+            reason = "it failed; the server's log has the traceback"
+            raise Unavailable(what=what, reason=reason) from error
+
+    def admit(self, verb: str, caller: Caller) -> str:
+        """Whether this caller may ask this now; gives the requestor.
+
+        Raises `Unauthenticated`, `Denied`, `InvalidParameters` (for the requestor), `ShuttingDown`.
+        """
+        principal = caller.principal
+        if principal is not None:
+            if principal.expires is not None and principal.expires <= datetime.now(UTC):
+                raise Unauthenticated(reason=f"the credentials of {principal.name} have run out")
+            if principal.scopes is not None and VERBS[verb].permission not in principal.scopes:
+                raise Denied(principal=principal.name, verb=verb)
+        elif self._authenticators:
+            raise Unauthenticated
+        requestor = _requestor(verb, caller)
+        if verb in self._closed_to:
+            raise ShuttingDown
+        return requestor
+
+    def lacks(self, verb: str, message: EventMsg) -> Unsupported | None:
+        """The refusal of what the job manager does not offer, if the message asks for that."""
+        lacking = self._lacking[verb]
+        manager = "this server's job manager"
+        if lacking is None:
+            return Unsupported(what=verb, by=manager)
+        for parameter in lacking:
+            if getattr(message, parameter.argument) != parameter.default:
+                return Unsupported(what=f"{parameter.name} of {verb}", by=manager)
+        return None
+
+
+def check_start_key(start_key: str) -> None:
+    """Raises `InvalidParameters` for an empty key, or one that is too long to be kept."""
+    size = len(start_key.encode("utf-8", "surrogatepass"))
+    if not 0 < size <= MAX_START_KEY_BYTES:
+        reason = f"startKey: must have 1 to {MAX_START_KEY_BYTES} bytes, this has {size}"
+        raise InvalidParameters(reason=reason, parameter="startKey", verb="Start")
+
+
+def _undeclared(verb: str, capabilities: frozenset[str]) -> tuple[Parameter, ...] | None:
+    """Of a verb, the parameters that the job manager does not offer; None where it is the verb itself."""
+    if verb not in capabilities:
+        return None
+    offered = VERBS[verb].parameters
+    return tuple(one for one in offered if one.capability and one.capability not in capabilities)
+
+
+def _requestor(verb: str, caller: Caller) -> str:
+    requestor = caller.requestor
+    if not requestor:
+        reason = "requestor cannot be empty"
+        raise InvalidParameters(reason=reason, parameter="requestor", verb=verb.capitalize())
+    # The length in characters is cheap and settles nearly every case; only bytes count.
+    if len(requestor) * 4 > MAX_REQUESTOR_BYTES:
+        size = len(requestor.encode("utf-8", "surrogatepass"))
+        if size > MAX_REQUESTOR_BYTES:
+            reason = f"requestor is too long: {size} > {MAX_REQUESTOR_BYTES} bytes"
+            raise InvalidParameters(reason=reason, parameter="requestor", verb=verb.capitalize())
+    return requestor
