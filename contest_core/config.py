@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from contest_core.config_convert import conceal
 from contest_core.config_model import (
     AuthenticatorConfiguration,
     Configuration,
@@ -24,6 +25,7 @@ from contest_core.config_model import (
     JobManagerConfiguration,
     ListenerConfiguration,
     ListenerKeys,
+    PartConfiguration,
     PluginsSettings,
     Problem,
     Registries,
@@ -47,6 +49,7 @@ __all__ = [
     "ListenerConfiguration",
     "ListenerKeys",
     "Parsed",
+    "PartConfiguration",
     "Parts",
     "PluginsSettings",
     "Problem",
@@ -156,13 +159,10 @@ def construct(configuration: Configuration) -> Parts:
     """Makes the objects. Raises `ConfigurationError` with every constructor that raised."""
     problems: list[Problem] = []
 
-    def make(
-        part: ListenerConfiguration | JobManagerConfiguration | AuthenticatorConfiguration,
-        constructor: Callable[[Any], Any],
-    ) -> Any:
+    def make(part: PartConfiguration, constructor: Callable[[Any], Any]) -> Any:
         made, failure = guarded(lambda: constructor(part.settings))
         if failure:
-            message = f'"{part.kind}" cannot be made: {failure}'
+            message = f'"{part.kind}" cannot be made: {conceal(failure, part.hidden)}'
             line, column = part.place
             problems.append(Problem(source=configuration.source, line=line, column=column, message=message))
         return made

@@ -9,13 +9,14 @@ from __future__ import annotations
 import enum
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
 from contest_core.document_tree import join
+from contest_core.settings import Secret
 
 FAILED: Final = object()
 """What stands for a value that could not be made; the reason is among the issues."""
@@ -55,7 +56,7 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
 class Hidden(msgspec.Struct, frozen=True):
     """A text from the environment: it may be a secret, so no message shows it."""
 
-    text: str
+    text: Secret
     shown: str
     """What is shown in its place: how it is written in the file."""
 
@@ -63,8 +64,15 @@ class Hidden(msgspec.Struct, frozen=True):
         """The message without the text."""
         if not self.text:
             return message
-        pattern = rf"(?<!\w){re.escape(self.text)}(?!\w)"
+        pattern = rf"(?<!\w){re.escape(self.text.reveal())}(?!\w)"
         return re.sub(pattern, self.shown.replace("\\", r"\\"), message)
+
+
+def conceal(message: str, texts: Iterable[Hidden]) -> str:
+    """A message without any of the texts."""
+    for hidden in texts:
+        message = hidden.conceal(message)
+    return message
 
 
 class Converter:
@@ -151,19 +159,19 @@ class Converter:
         self.issues.append(Issue(pointer=pointer, message=message))
 
     def _leaf(self, value: Any, kind: Any, pointer: str) -> Any:
-        first: Issue | None = None
-        tried: set[str] = set()
+        tried: dict[str, Issue] = {}
         while True:
             try:
                 return msgspec.convert(value, kind, dec_hook=self._dec_hook)
             except (msgspec.ValidationError, NotImplementedError) as error:
                 message, path = _split_message(str(error))
             where = "".join((pointer, *(join("", step) for step in path)))
-            first = first or self._explain(message, _within(value, path), kind if not path else None, where)
+            issue = self._explain(message, _within(value, path), None if path else kind, where)
             if where not in self._alternatives or where in tried:
-                self.issues.append(first)
+                # Where neither fits, what is wrong with the value as it is written says more.
+                self.issues.append(tried.get(where, issue))
                 return FAILED
-            tried.add(where)
+            tried[where] = issue
             value = _replaced(value, path, self._alternatives[where])
 
     def _explain(self, message: str, value: Any, kind: Any, pointer: str) -> Issue:
@@ -190,11 +198,16 @@ class Converter:
 
     def _conceal(self, message: str, pointer: str) -> str:
         """A message that is not ours, without the texts from the environment at or below the pointer."""
-        for at, texts in self._hidden.items():
-            if at == pointer or at.startswith(f"{pointer}/"):
-                for hidden in texts:
-                    message = hidden.conceal(message)
-        return message
+        return conceal(message, self.hidden_within(pointer))
+
+    def hidden_within(self, pointer: str) -> tuple[Hidden, ...]:
+        """What came from the environment at or below a pointer."""
+        return tuple(
+            hidden
+            for at, texts in self._hidden.items()
+            if at == pointer or at.startswith(f"{pointer}/")
+            for hidden in texts
+        )
 
 
 def _is_struct(kind: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from msgspec import Meta, Struct
 
+from contest_core.config_convert import Hidden
 from contest_core.document_tree import Place
 from contest_core.settings import Duration
 
@@ -67,38 +68,39 @@ class PluginsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Entry point names of plugins that are not to be loaded."""
 
 
-class ListenerConfiguration(Struct, frozen=True, kw_only=True):
-    """One listener, checked."""
+class PartConfiguration(Struct, frozen=True, kw_only=True):
+    """What the configuration of every part has, checked."""
 
-    name: str
     kind: str
     """The key that it stands under."""
     settings: Struct
     """An instance of its class's `Settings`."""
+    place: Place
+    """Where it is in the file."""
+    hidden: tuple[Hidden, ...] = ()
+    """What of it came from the environment: no error may show it."""
+
+
+class ListenerConfiguration(PartConfiguration, frozen=True, kw_only=True):
+    """One listener, checked."""
+
+    name: str
     listener_class: type[Listener]
     allow_anonymous: bool
     trust: bool
     on_disconnect: Literal["cancel", "drain"]
-    place: Place
-    """Where it is in the file."""
 
 
-class JobManagerConfiguration(Struct, frozen=True, kw_only=True):
+class JobManagerConfiguration(PartConfiguration, frozen=True, kw_only=True):
     """The job manager, checked."""
 
-    kind: str
-    settings: Struct
     job_manager_class: type[JobManager]
-    place: Place
 
 
-class AuthenticatorConfiguration(Struct, frozen=True, kw_only=True):
+class AuthenticatorConfiguration(PartConfiguration, frozen=True, kw_only=True):
     """One authenticator, checked."""
 
-    kind: str
-    settings: Struct
     authenticator_class: type[Authenticator]
-    place: Place
 
 
 class Configuration(Struct, frozen=True, kw_only=True):

@@ -51,7 +51,8 @@ def guarded(action: Callable[[], Any]) -> tuple[Any, str | None]:
     # The boundary between the core and other people's code: whatever an import or a constructor raises is
     # theirs, and must not hide the other problems of the file.
     except Exception as error:
-        return None, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        words = " ".join(str(error).split())
+        return None, f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def _decode(kind: type, value: object) -> Any:
@@ -151,6 +152,7 @@ class Resolver:
                 trust=keys.trust,
                 on_disconnect=keys.on_disconnect,
                 place=self._document.key_position(part.pointer),
+                hidden=self._converter.hidden_within(part.pointer),
             )
             self._check_name(listener, made, part.pointer)
             made.append(listener)
@@ -183,6 +185,7 @@ class Resolver:
                 settings=part.settings,
                 job_manager_class=part.made_by,
                 place=self._document.key_position(part.pointer),
+                hidden=self._converter.hidden_within(part.pointer),
             )
             for part in self._made(parts, "job manager", self._registries.job_managers)
         ]
@@ -195,6 +198,7 @@ class Resolver:
                 settings=part.settings,
                 authenticator_class=part.made_by,
                 place=self._document.key_position(part.pointer),
+                hidden=self._converter.hidden_within(part.pointer),
             )
             for part in self._made(parts, "authenticator", self._registries.authenticators)
         ]

@@ -76,7 +76,7 @@ def _parts(
         kinds.append(
             {"type": "object", "properties": {kind: own}, "required": [kind], "additionalProperties": False}
         )
-    return {"oneOf": kinds}
+    return {"oneOf": kinds} if kinds else {"not": {}, "description": f"no {what} is installed"}
 
 
 def _struct(kind: type[msgspec.Struct], prefix: str, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from contest_core.config_convert import Hidden, Issue
 from contest_core.document import Document, join, resolve_plain
+from contest_core.settings import Secret
 
 _VARIABLE: Final = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{")
 
@@ -43,7 +44,7 @@ class Substituted:
         if pointer not in self.hidden:
             return text
         # The whole first: a part alone would leave the rest of it in sight.
-        self.hidden[pointer].insert(0, Hidden(text, value))
+        self.hidden[pointer].insert(0, Hidden(Secret(text), value))
         try:
             typed: object = resolve_plain(text)
         except ValueError:
@@ -65,7 +66,7 @@ class Substituted:
         found = self._environ.get(name)
         self.hidden.setdefault(pointer, [])
         if found:
-            self.hidden[pointer].append(Hidden(found, f"${{{name}}}"))
+            self.hidden[pointer].append(Hidden(Secret(found), f"${{{name}}}"))
             return found
         if default is None and found is None:
             message = f"the environment has no {name}, and there is no default (${{{name}:-default}})"

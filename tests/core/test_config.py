@@ -60,6 +60,7 @@ class CarrierSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     tls: Tls | None = None
     peers: list[Peer] = []
     routes: dict[str, Peer] = {}
+    sizes: set[int] = set()
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -76,6 +77,7 @@ class Carrier:
 
 class PipeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     concurrency: int = 1
+    word: str = ""
 
 
 class Pipe:
@@ -83,7 +85,9 @@ class Pipe:
 
     def __init__(self, settings: Any) -> None:
         if settings.concurrency == 13:
-            raise RuntimeError("unlucky")
+            raise RuntimeError("un\nlucky")
+        if settings.word:
+            raise RuntimeError(f"no {settings.word}")
         self.settings = settings
 
 
@@ -114,6 +118,14 @@ class Installed:
         self.listeners.add("broken", "contest_no_such_module:Listener")
         self.job_managers.add("local", f"{HERE}:Local")
         self.authenticators.add("tokens", f"{HERE}:Carrier")
+
+
+class Nothing:
+    """What the loaded plugins are where none is installed."""
+
+    listeners = Registry("listener")
+    job_managers = Registry("job manager")
+    authenticators = Registry("authenticator")
 
 
 class Files:
@@ -357,6 +369,13 @@ def test_a_variable_becomes_what_its_setting_wants(files: Files) -> None:
     assert (carrier.host, carrier.token) == ("1e5", Secret("1e5"))
 
 
+def test_each_value_of_a_set_is_taken_for_what_is_wanted(files: Files) -> None:
+    assert files.carrier("sizes: ['${A}', '${B}']", A="1", B="2").sizes == {1, 2}
+    assert files.carrier_problems("sizes: ['${A}', '${B}']", A="1", B="x") == [
+        "4:23: expected a whole number, got text"
+    ]
+
+
 def test_keys_are_not_substituted(files: Files) -> None:
     assert files.carrier_problems("${A}: 1", A="port")[0].startswith('4:7: unknown key "${A}"')
 
@@ -435,7 +454,11 @@ def test_the_objects_are_made_and_every_constructor_that_raises_is_named(files: 
     with pytest.raises(ConfigurationError) as caught:
         construct(bad)
     assert [(problem.line, problem.column) for problem in caught.value.problems] == [(3, 5), (4, 5)]
-    assert "unlucky" in str(caught.value)
+    assert str(caught.value).count("un lucky") == 2
+    secret = files.load(f"{MANAGER}listeners: [{{stdio: {{word: 'p:${{PW}}'}}}}]", PW="hunter2")
+    with pytest.raises(ConfigurationError, match=r"no p:\$\{PW\}$"):
+        construct(secret)
+    assert "hunter2" not in repr(secret).replace(repr(secret.listeners[0].settings), "")
 
 
 def test_a_problem_reads_like_a_compilers() -> None:
@@ -458,6 +481,7 @@ def test_the_schema_accepts_what_is_accepted_and_refuses_what_is_refused() -> No
     made = schema(Installed())
     json.dumps(made)
     Draft202012Validator.check_schema(made)
+    Draft202012Validator.check_schema(schema(Nothing()))
     validator = Draft202012Validator(made)
     good = {
         "server": {"event_timeout": "3s"},
