@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
@@ -218,6 +217,8 @@ def client_class(address: str, plugins: Plugins | None = None) -> type[Client]:
     scheme = address.partition(":")[0].lower()
     clients = (plugins or load_plugins()).clients
     if scheme not in clients:
+        from difflib import get_close_matches  # keeps `contest --help` free of difflib
+
         near = get_close_matches(scheme, clients.names(), n=1)
         hint = f"did you mean {near[0]}:?" if near else f"there are {', '.join(clients.names()) or 'none'}"
         raise Unreachable(address=address, reason=f"no client for the scheme {scheme!r}; {hint}")

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from enum import IntEnum
-from logging import Logger, LoggerAdapter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from contest_core.errors import Unsupported
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
+    from logging import Logger, LoggerAdapter
+    from pathlib import Path
 
     from msgspec import Struct
 
     from contest_core.caller import Caller
-    from contest_core.plugins import Plugins
     from contest_core.events import (
         EventListMsg,
         EventLocksMsg,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
         EventValidateMsg,
         EventWatchMsg,
     )
+    from contest_core.plugins import Plugins
     from contest_core.responses import (
         EncodedJSON,
         ResponseDataList,

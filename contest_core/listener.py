@@ -7,10 +7,11 @@ nothing of jobs. The server constructs it, gives it a context and ends it. Ours 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from logging import Logger, LoggerAdapter
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
+    from logging import Logger, LoggerAdapter
+
     from msgspec import Struct
 
     from contest_core.api import API

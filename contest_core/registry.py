@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 from importlib import import_module
 
 from msgspec import Struct
@@ -25,6 +24,8 @@ class UnknownName(LookupError):
     """Nobody registered this name; `nearest` is the known name that is nearest to it."""
 
     def __init__(self, *, kind: str, name: str, known: list[str]) -> None:
+        from difflib import get_close_matches  # keeps `contest --help` free of difflib
+
         near = get_close_matches(name, known, n=1)
         self.nearest = near[0] if near else None
         hint = f", did you mean {self.nearest!r}?" if near else f"; there are: {', '.join(known) or 'none'}"

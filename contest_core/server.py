@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from contest_core.api import DEFAULT_EVENT_TIMEOUT
 from contest_core.caller import Authenticator
@@ -18,6 +17,8 @@ from contest_core.job_manager import JobManager, Termination
 from contest_core.listener import Listener
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from contest_core.lifecycle import Server
     from contest_core.plugins import Plugins
 
@@ -33,6 +34,12 @@ class StartError(Exception):
         """The exit status of a program that ends with this error: the cause's own, where it has one."""
         code: int = getattr(self.__cause__, "exit_code", 3)
         return code
+
+
+def _here() -> Path:
+    from pathlib import Path  # keeps `contest --help` free of pathlib
+
+    return Path()
 
 
 class ListenerOptions(Struct, frozen=True, kw_only=True):
@@ -59,7 +66,7 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     """Seconds for requests in flight, once the job manager has ended."""
     start_timeout: float = 30.0
     """Seconds until every listener has to be ready."""
-    directory: Path = Path()
+    directory: Path = field(default_factory=_here)
     """What relative paths in settings are relative to."""
     plugins: Plugins | None = None
     """The loaded plugins, for a job manager that has parts of its own; None lets it load them."""
