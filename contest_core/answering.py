@@ -24,7 +24,11 @@ _ROWS = {verb.event: verb for verb in VERBS.values() if verb.event is not None}
 
 
 class Answering:
-    """The consumer of one channel. `report_error` takes a listener's name and its fault outside a request."""
+    """The consumer of one channel. `report_error` takes a listener's name and its fault outside a request.
+
+    Never more than `in_flight` requests are open. Most are taken within the `put` of whoever asks; the loop of
+    `run` takes those that had to wait for room, and keeps one place for that.
+    """
 
     def __init__(
         self,
@@ -36,7 +40,9 @@ class Answering:
     ) -> None:
         self._manager = manager
         self._channel = channel
-        self._room = asyncio.Semaphore(in_flight)
+        self._free = in_flight
+        self._freed = asyncio.Event()
+        self._open: dict[asyncio.Future[EventResponse], Event] = {}
         self._report_error = report_error
 
     async def run(self) -> None:
@@ -44,48 +50,82 @@ class Answering:
 
         Cancelled, it cancels what is still being answered, and that gets `Interrupted`.
         """
-        async with asyncio.TaskGroup() as group:
-            try:
-                while True:
-                    await self._room.acquire()
-                    self._take(await self._channel.take(), group)
-            except ShuttingDown:
-                return
+        try:
+            async with asyncio.TaskGroup() as group:
+                take = partial(self._take, group)
+                self._channel.attach(partial(self._take_on_the_spot, take))
+                await self._take_what_waits(take)
+        finally:
+            # A task that is cancelled before its first step runs nothing, not even its `finally`.
+            for event in self._open.values():
+                _interrupt(event)
 
-    def _take(self, event: Event, group: asyncio.TaskGroup) -> None:
-        if event.type is EventType.ERROR:
-            self._room.release()
-            self._report_error(event.context.listener, event.err)
+    async def _take_what_waits(self, take: Callable[[Event], None]) -> None:
+        try:
+            while True:
+                while not self._free:
+                    self._freed.clear()
+                    await self._freed.wait()
+                self._free -= 1
+                take(await self._channel.take())
+        except ShuttingDown:
             return
-        task = group.create_task(self._answer(event))
-        # Not in the task itself: one that is cancelled before its first step runs no `finally`.
-        task.add_done_callback(partial(self._answered, event))
-        if _ROWS[event.type].reads:
-            # Nobody waits for it any more: the caller is gone, or its time is over.
-            event.response.add_done_callback(lambda _: task.cancel())
+        finally:
+            self._channel.attach(None)
 
-    def _answered(self, event: Event, task: asyncio.Task[None]) -> None:
-        self._room.release()
-        if not event.response.done():
-            row = _ROWS[event.type]
-            event.resolve(Interrupted(verb=row.name, reads=row.reads))
+    def _take_on_the_spot(self, take: Callable[[Event], None], event: Event) -> bool:
+        if not self._free:
+            return False
+        self._free -= 1
+        take(event)
+        return True
+
+    def _take(self, group: asyncio.TaskGroup, event: Event) -> None:
+        """Takes an event for which a place was found."""
+        if event.type is EventType.ERROR:
+            self._release()
+            self._report_error(event.context.listener, event.err)
+        else:
+            self._open[event.response] = event
+            group.create_task(self._answer(event))
+
+    def _release(self) -> None:
+        self._free += 1
+        self._freed.set()
 
     async def _answer(self, event: Event) -> None:
-        message = event.msg
         try:
-            if message is None:
+            if not event.response.done():
+                await self._answer_until_withdrawn(event)
+        finally:
+            del self._open[event.response]
+            self._release()
+            _interrupt(event)
+
+    async def _answer_until_withdrawn(self, event: Event) -> None:
+        """What only reads is cancelled when nobody waits any more: the caller is gone, or its time is over."""
+        task = asyncio.current_task()
+        if not _ROWS[event.type].reads or task is None:
+            event.resolve(await self._ask_manager(event))
+            return
+        withdrawn = partial(_cancel, task)
+        event.response.add_done_callback(withdrawn)
+        answer = await self._ask_manager(event)
+        event.response.remove_done_callback(withdrawn)
+        event.resolve(answer)
+
+    async def _ask_manager(self, event: Event) -> EventResponse | ContestError:
+        try:
+            if event.msg is None:
                 raise TypeError(f"{event.type} without a message")
-            data = await self._handler(event.type)(message, event.context)
-            response = _response(event, data)
+            return _response(event, await self._handler(event.type)(event.msg, event.context))
         except ContestError as error:
-            event.resolve(error)
+            return error
         # The one boundary per request between the job manager's code and the wires.
         except Exception:
             request_id = event.context.request_id
             _log.exception("request %s (%s) failed", request_id, event.type)
-            event.resolve(InternalError(request_id=request_id))
-        else:
-            event.resolve(response)
+            return InternalError(request_id=request_id)
 
     def _handler(self, kind: EventType) -> Callable[[Any, Any], Awaitable[Any]]:
         if kind is EventType.WATCH:
@@ -108,3 +148,14 @@ def _response(event: Event, data: Any) -> EventResponse:
         new_job_id=data.new_job_id if isinstance(data, ResponseDataRetry) else None,
         data=data,
     )
+
+
+def _interrupt(event: Event) -> None:
+    """The answer of what ended without one."""
+    if not event.response.done():
+        row = _ROWS[event.type]
+        event.resolve(Interrupted(verb=row.name, reads=row.reads))
+
+
+def _cancel(task: asyncio.Task[None], _response: asyncio.Future[EventResponse]) -> None:
+    task.cancel()

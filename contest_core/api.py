@@ -342,7 +342,7 @@ class API:
         return answer
 
     async def _ask(self, caller: Caller, verb: str, message: EventMsg) -> Response[Any]:
-        from asyncio import get_running_loop  # keeps `contest --help` free of asyncio
+        from asyncio.events import get_running_loop  # keeps `contest --help` free of asyncio
 
         row = VERBS[verb]
         server_id = self.config.server_id

@@ -151,12 +151,13 @@ class EventChannel:
     Invariants: an offer that nobody took, withdrew or refused is in `_offers`, oldest first, and its future is
     not done; `take` pops an offer and completes its future without awaiting in between, so that no
     cancellation can lose an event or give it out twice. A taker in `_takers` has not been woken; one that was
-    woken and does not take passes the wake-up on.
+    woken and does not take passes the wake-up on. While offers wait, nothing is taken on the spot.
     """
 
     def __init__(self) -> None:
         self._offers: dict[Future[_Outcome], Event] = {}
         self._takers: dict[Future[None], None] = {}
+        self._on_the_spot: Callable[[Event], bool] | None = None
         self._closed: Callable[[], ContestError] | None = None
 
     async def put(self, event: Event) -> None:
@@ -164,13 +165,17 @@ class EventChannel:
 
         Raises the error with which the channel was closed.
         """
-        from asyncio import get_running_loop  # keeps `contest --help` free of asyncio
+        from asyncio.events import get_running_loop  # keeps `contest --help` free of asyncio
 
-        await self._offer(event, get_running_loop().create_future())
+        if not self._taken_on_the_spot(event):
+            await self._offer(event, get_running_loop().create_future())
 
     async def put_within(self, event: Event, seconds: float) -> bool:
         """As `put`, but gives up after so many seconds: false, and nobody will ever take it."""
-        from asyncio import get_running_loop  # keeps `contest --help` free of asyncio
+        if self._taken_on_the_spot(event):
+            return True
+
+        from asyncio.events import get_running_loop  # keeps `contest --help` free of asyncio
 
         loop = get_running_loop()
         outcome: Future[_Outcome] = loop.create_future()
@@ -183,7 +188,7 @@ class EventChannel:
 
     async def take(self) -> Event:
         """The oldest offer; waits for one. Raises what a closed channel was closed with."""
-        from asyncio import get_running_loop  # keeps `contest --help` free of asyncio
+        from asyncio.events import get_running_loop  # keeps `contest --help` free of asyncio
 
         while (event := self._taken()) is None:
             if self._closed is not None:
@@ -199,6 +204,13 @@ class EventChannel:
                 raise
         return event
 
+    def attach(self, consumer: Callable[[Event], bool] | None) -> None:
+        """Sets a consumer that is asked first, within `put` and without a task in between.
+
+        True is that it has taken the event. False leaves the event to `take`. It must not raise.
+        """
+        self._on_the_spot = consumer
+
     def close(self, error: Callable[[], ContestError]) -> None:
         """From now on nothing is taken: `put` and `take`, those that wait included, raise what `error` makes."""
         self._closed = error
@@ -208,6 +220,10 @@ class EventChannel:
         self._offers.clear()
         while self._takers:
             self._wake()
+
+    def _taken_on_the_spot(self, event: Event) -> bool:
+        consumer = self._on_the_spot
+        return consumer is not None and not self._offers and self._closed is None and consumer(event)
 
     def _taken(self) -> Event | None:
         while self._offers:
