@@ -253,7 +253,8 @@ class InvalidDescriptor(Refusal):
 
     def __init__(self, *, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
-        worst = [f"{finding.path or '/'}: {finding.message}" for finding in self.findings]
+        first = sorted(self.findings, key=lambda finding: finding.severity != "error")
+        worst = [f"{finding.path or '/'}: {finding.message}" for finding in first]
         more = f" (and {len(worst) - 3} more)" if len(worst) > 3 else ""
         super().__init__("the job descriptor is refused: " + "; ".join(worst[:3]) + more)
 

@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from contest_core import Registry
 from contest_core.plugins import Plugins
-
 from contest_runner.parts import Fetcher, Reporter, TargetManager
 from contest_runner.step import BaseStep
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from logging import Logger, LoggerAdapter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
-from contest_core import JobStatus, RunStatus, Secret
 from msgspec import Struct
+
+from contest_core import JobStatus, RunStatus, Secret
 
 if TYPE_CHECKING:
     from contest_runner.target import Target
@@ -140,6 +141,8 @@ class Reporter(ABC, Generic[R, F]):
     FinalParameters: ClassVar[type[Struct]]
     judges: ClassVar[bool]
     """Whether its word decides the verdict."""
+    display_name: ClassVar[str] = ""
+    """`ReporterName` in the status; the registered name where empty."""
 
     def __init__(self, settings: Any = None) -> None:
         self.settings = settings

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contest_core import TargetInfo
 from msgspec import Raw, Struct
+
+from contest_core import TargetInfo
 
 MAX_TARGET_ID_BYTES = 64
 """ConTest's column holds as many."""

@@ -1,0 +1,296 @@
+"""Answers about jobs: statuses and lists, from what runs here and from the store, encoded once and kept.
+
+Called by the job manager. The run that goes on is the live tree; runs that have ended are unpacked from the store
+in a thread, encoded once and kept in a cache with a bound in bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from contest_core import (
+    EncodedJSON,
+    JobEntry,
+    JobReport,
+    JobState,
+    JobStatus,
+    Report,
+    ResponseDataList,
+    RunStatus,
+    TooLarge,
+    UnknownJob,
+)
+from contest_core.client import MAX_ANSWER_BYTES
+from contest_core.events import EventListMsg, EventStatusMsg
+from contest_runner.job import Job
+from contest_runner.status_tree import RunTree, unpack
+from contest_runner.store import JobRow, ReportRow, RunRow, Store
+from contest_runner.times import moment
+
+CACHE_BYTES: Final = 8 * 1024 * 1024
+"""What encoded answers and runs may take in memory."""
+
+RUNS_SHOWN: Final = 10
+"""Of an endless job, the last runs that a status shows unless one is asked for."""
+
+_HINT = "ask for one `run`, `test` or `target`, or without `events`"
+
+
+class _Cache:
+    """Encoded pieces, the ones asked for last; with a bound in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._pieces: OrderedDict[Any, bytes] = OrderedDict()
+
+    def get(self, key: Any) -> bytes | None:
+        piece = self._pieces.get(key)
+        if piece is not None:
+            self._pieces.move_to_end(key)
+        return piece
+
+    def put(self, key: Any, piece: bytes) -> None:
+        if key in self._pieces or len(piece) > self._limit // 4:
+            return
+        self._pieces[key] = piece
+        self._size += len(piece)
+        while self._size > self._limit:
+            _, dropped = self._pieces.popitem(last=False)
+            self._size -= len(dropped)
+
+
+class Answers:
+    """Answers about the jobs of one store."""
+
+    def __init__(self, store: Store, jobs: Mapping[int, Job]) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._cache = _Cache(CACHE_BYTES)
+        self._generation = 0
+        self._lists: dict[Any, EncodedJSON] = {}
+
+    def changed(self) -> None:
+        """The state of some job has changed."""
+        self._generation += 1
+        self._lists.clear()
+
+    # --- status
+
+    async def status(self, message: EventStatusMsg) -> EncodedJSON:
+        """The status that was asked for. Raises `UnknownJob` and `TooLarge`."""
+        key = (message.job_id, message.run, message.test, message.target, message.events)
+        kept = self._cache.get(key)
+        if kept is not None:
+            return EncodedJSON(kept)
+        job = self._jobs.get(message.job_id)
+        if job is not None:
+            encoded = await self._of_running(job, message)
+        else:
+            row = await self._store.job(message.job_id) if 0 < message.job_id < 2**63 else None
+            if row is None:
+                raise UnknownJob(job_id=message.job_id)
+            encoded = await self._of_stored(row, message)
+            if JobState(row.state).ended:
+                self._cache.put(key, encoded)
+        if len(encoded) > MAX_ANSWER_BYTES:
+            raise TooLarge(what="the status", limit=MAX_ANSWER_BYTES, size=len(encoded), hint=_HINT)
+        return EncodedJSON(encoded)
+
+    async def whole(self, job: Job) -> JobStatus:
+        """The status of a running job as a reporter sees it, with all its runs."""
+        runs = [await self._unpacked(job.id, row) for row in await self._store.runs(job.id, last=None)]
+        reports = await self._store.reports(job.id)
+        return _frame(job, [tree.status for tree in runs], _job_report(job.id, reports))
+
+    async def _of_running(self, job: Job, message: EventStatusMsg) -> bytes:
+        endless = job.plan.runs == 0
+        first_run = job.run is not None and job.run.status.run_id == 1
+        stored = [] if first_run else await self._stored_runs(job.id, message, endless=endless)
+        reports = [] if first_run else await self._store.reports(job.id)
+        # Whatever was awaited above, from here on nothing moves: the live run and the job's state agree.
+        live = job.run
+        if live is not None:
+            number = live.status.run_id
+            stored = [run for run in stored if run[0] != number]
+            if message.run in (None, number):
+                stored.append((number, _encode_run(live, message)))
+        shown = RUNS_SHOWN if endless else None
+        frame = _frame(job, [Raw(run) for _, run in stored], _job_report(job.id, reports, shown=shown))
+        return _encode_status(frame)
+
+    async def _of_stored(self, row: JobRow, message: EventStatusMsg) -> bytes:
+        plan = await self._store.plan(row.job_id)
+        endless = msgspec.json.decode(plan or "{}", type=_PlanRuns).runs == 0
+        runs = [run for _, run in await self._stored_runs(row.job_id, message, endless=endless)]
+        reports = await self._store.reports(row.job_id)
+        state = JobState(row.state)
+        failed = state in (JobState.FAILED, JobState.CANCELLATION_FAILED)
+        status = JobStatus(
+            name=row.name,
+            state_name=state.wire_name,
+            state_err_msg=(row.error or "") if failed else "",
+            start_time=moment(row.start_time),
+            end_time=None if row.end_time is None else moment(row.end_time),
+            run_status=_last(runs),
+            run_statuses=_raw_runs(runs),
+            job_report=_job_report(row.job_id, reports, shown=RUNS_SHOWN if endless else None),
+            verdict=row.verdict,
+            flaky=row.flaky,
+            blame=row.blame,
+            retry_of=row.retry_of,
+        )
+        return _encode_status(status)
+
+    async def _stored_runs(
+        self, job_id: int, message: EventStatusMsg, *, endless: bool
+    ) -> list[tuple[int, bytes]]:
+        last = RUNS_SHOWN if endless and message.run is None else None
+        rows = await self._store.runs(job_id, last=last)
+        wanted = [row for row in rows if message.run in (None, row.run_id)]
+        return [(row.run_id, await self._encoded(job_id, row, message)) for row in wanted]
+
+    async def _encoded(self, job_id: int, row: RunRow, message: EventStatusMsg) -> bytes:
+        key = (job_id, "run", row.run_id, message.test, message.target, message.events)
+        kept = self._cache.get(key)
+        if kept is None:
+            kept = await asyncio.to_thread(_unpack_and_encode, job_id, row, message)
+            self._cache.put(key, kept)
+        return kept
+
+    async def _unpacked(self, job_id: int, row: RunRow) -> RunTree:
+        return await asyncio.to_thread(unpack, job_id, row.run_id, row.status)
+
+    # --- list
+
+    async def list(self, message: EventListMsg) -> EncodedJSON:
+        """The jobs that match."""
+        query = message.query
+        kept = self._lists.get(query)
+        if kept is not None:
+            return kept
+        generation = self._generation
+        rows = await self._store.jobs(states=[int(state) for state in query.states], tags=query.tags)
+        rows.sort(key=lambda row: row.job_id)
+        data = ResponseDataList(job_ids=[row.job_id for row in rows], jobs=[_entry(row) for row in rows])
+        answer = EncodedJSON(msgspec.json.encode(data))
+        if generation == self._generation and len(answer.json) < CACHE_BYTES // 8 and len(self._lists) < 8:
+            self._lists[query] = answer
+        return answer
+
+
+class _PlanRuns(msgspec.Struct):
+    runs: int = 0
+
+
+def _frame(job: Job, runs: Sequence[Any], report: JobReport) -> JobStatus:
+    return JobStatus(
+        name=job.plan.name,
+        state_name=job.state.wire_name,
+        state_err_msg="",
+        start_time=moment(job.start_time),
+        end_time=None,
+        run_status=runs[-1] if runs else None,
+        run_statuses=list(runs) or None,
+        job_report=report,
+        waiting=job.waiting,
+        retry_of=job.retry_of,
+    )
+
+
+def _encode_status(status: JobStatus) -> bytes:
+    return b'{"Status":%b}' % msgspec.json.encode(status)
+
+
+def _last(runs: Sequence[bytes]) -> Any:
+    return Raw(runs[-1]) if runs else None
+
+
+def _raw_runs(runs: Sequence[bytes]) -> Any:
+    return [Raw(run) for run in runs] or None
+
+
+def _unpack_and_encode(job_id: int, row: RunRow, message: EventStatusMsg) -> bytes:
+    return _encode_run(unpack(job_id, row.run_id, row.status), message)
+
+
+def _encode_run(tree: RunTree, message: EventStatusMsg) -> bytes:
+    if message.test is None and message.target is None and message.events:
+        return tree.encode()
+    return msgspec.json.encode(select(tree.status, message.test, message.target, events=message.events))
+
+
+def select(run: RunStatus, test: str | None, target: str | None, *, events: bool) -> RunStatus:
+    """A part of a run: one test, one target, or everything without the events of steps."""
+    replace = msgspec.structs.replace
+
+    def targets(statuses: Sequence[Any] | None) -> Any:
+        chosen = [
+            status
+            for status in statuses or ()
+            if target is None or (status.target is not None and status.target.id == target)
+        ]
+        return [status if events else replace(status, events=None) for status in chosen] or None
+
+    tests = [
+        replace(
+            each,
+            test_step_statuses=[
+                replace(
+                    step,
+                    target_statuses=targets(step.target_statuses),
+                    events=step.events if events else None,
+                )
+                for step in each.test_step_statuses
+            ],
+            target_statuses=targets(each.target_statuses),
+        )
+        for each in run.test_statuses
+        if test is None or each.test_name == test
+    ]
+    return replace(run, test_statuses=tests)
+
+
+def _job_report(job_id: int, rows: Sequence[ReportRow], *, shown: int | None = None) -> JobReport:
+    ordered = sorted(rows, key=lambda row: (row.run_id, row.position))
+    by_run = [
+        [_report(job_id, row) for row in group]
+        for run_id, group in groupby(ordered, key=lambda row: row.run_id)
+        if run_id
+    ]
+    final = [_report(job_id, row) for row in ordered if not row.run_id]
+    kept = by_run if shown is None else by_run[-shown:]
+    return JobReport(job_id=job_id, run_reports=kept or None, final_reports=final or None)
+
+
+def _report(job_id: int, row: ReportRow) -> Report:
+    return Report(
+        job_id=job_id,
+        run_id=row.run_id,
+        reporter_name=row.reporter,
+        report_time=moment(row.time),
+        success=row.success,
+        data=Raw(row.data.encode()),
+    )
+
+
+def _entry(row: JobRow) -> JobEntry:
+    return JobEntry(
+        job_id=row.job_id,
+        name=row.name,
+        state_name=JobState(row.state).wire_name,
+        verdict=row.verdict,
+        flaky=row.flaky,
+        requestor=row.requestor,
+        principal=row.principal,
+        tags=list(row.tags),
+        start_time=None if row.start_time is None else moment(row.start_time),
+        end_time=None if row.end_time is None else moment(row.end_time),
+    )

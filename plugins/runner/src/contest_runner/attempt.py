@@ -1,0 +1,393 @@
+"""One attempt of one test: every target walks through the steps at its own pace; its failure is its own.
+
+The hottest code of Contest: a target-step is one turn of `_walk`. `TargetOut` of one step and `TargetIn` of the
+next are one commit, and the next step's code begins when that is on disk. Flows are bare tasks counted here and
+not a task group: a group cannot be left while a member refuses to end, and a job whose step outlives its stop
+has to say so (`left`) and end all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from contest_core import Blame, Output
+from contest_runner.binding import BindFailed, BoundStep
+from contest_runner.context import StepContext
+from contest_runner.gathering import Gathering
+from contest_runner.status_tree import LiveTarget, TestTree
+from contest_runner.step import AllTargetsStep, OnInterrupt, Step, Stopped, TargetFailed, ThreadStep
+from contest_runner.stopping import Stopping, StopReason
+from contest_runner.store import SavedState
+from contest_runner.threads import run_in_thread
+from contest_runner.times import moment
+from contest_runner.variables import NO_VARIABLES, Variables
+
+if TYPE_CHECKING:
+    from contest_runner.job import Job
+    from contest_runner.target import Target
+
+ADMITTED_AT_ONCE: Final = 1000
+"""Targets let in together, the next ones when these are on disk: keeps memory and latency down."""
+
+_MAX_TRACEBACK: Final = 16_384
+
+
+class Flow:
+    """One target on its way through the steps."""
+
+    __slots__ = ("abandoned", "failed", "index", "info", "inside", "stopping", "target", "task", "variables")
+
+    def __init__(self, index: int, target: Target) -> None:
+        self.index = index
+        self.target = target
+        self.info = target.info()
+        self.variables: Variables = NO_VARIABLES
+        self.stopping: Stopping | None = None
+        """Set where this target alone has to stop."""
+        self.task: asyncio.Task[None] | None = None
+        self.inside: BoundStep | None = None
+        """The step that it is in."""
+        self.failed = False
+        self.abandoned = False
+        """It outlived a stop: what comes of it is not written down any more."""
+
+    def set_variable(self, label: str, name: str, raw: bytes) -> None:
+        """A step sets one of its variables."""
+        of_step = {**self.variables.get(label, {}), name: raw}
+        self.variables = {**self.variables, label: of_step}
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one target had come before an interruption."""
+
+    step: int = 0
+    """The first step that it has not finished."""
+    inside: bool = False
+    """It was inside that step."""
+    failed: bool = False
+    variables: dict[str, dict[str, bytes]] = {}
+
+
+class Attempt:
+    """One attempt of one test."""
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        run_id: int,
+        test_index: int,
+        number: int,
+        steps: Sequence[BoundStep],
+        tree: TestTree,
+    ) -> None:
+        self.job = job
+        self.run_id = run_id
+        self.test_index = test_index
+        self.name = tree.name
+        self.number = number
+        self.steps = tuple(steps)
+        self.tree = tree
+        self.token = 0
+        """The fencing token of the targets' locks."""
+        self.flows: list[Flow] = []
+        self.saved: dict[tuple[str, str], Any] = {}
+        """By step label and target ID, what steps had saved before an interruption."""
+        self._store = job.store
+        self._now = job.store.now
+        self._open = 0
+        self._ended: asyncio.Future[None] | None = None
+        self._gatherings: dict[int, Gathering] = {}
+        self._error: BaseException | None = None
+
+    # --- the whole of it
+
+    async def run(self, targets: Sequence[Target], progress: dict[str, Progress] | None = None) -> None:
+        """Walks all targets through the steps; returns when all have come out, or are given up as `left`.
+
+        Raises what made it impossible to go on, such as a store that failed.
+        """
+        loop = asyncio.get_running_loop()
+        self.flows = [Flow(index, target) for index, target in enumerate(targets)]
+        self._open = len(self.flows)
+        self._ended = loop.create_future()
+        for position, step in enumerate(self.steps):
+            if isinstance(step.step, AllTargetsStep):
+                self._gatherings[position] = Gathering(self, step, self._open)
+        before = progress or {}
+        for start in range(0, len(self.flows), ADMITTED_AT_ONCE):
+            for flow in self.flows[start : start + ADMITTED_AT_ONCE]:
+                walk = self._walk(flow, before.get(flow.target.id))
+                flow.task = loop.create_task(walk)
+            await asyncio.sleep(0)
+            await self._store.committed()
+            await self._store.room()
+        await self._ended
+        for gathering in self._gatherings.values():
+            await gathering.ended()
+        if self._error is not None:
+            raise self._error
+
+    def cancel(self) -> None:
+        """Cancels the steps that have not obeyed a stop."""
+        for flow in self.flows:
+            if flow.task is not None and not flow.task.done():
+                flow.task.cancel()
+
+    def lose(self, targets: Sequence[str]) -> None:
+        """The locks of these targets are lost: their steps are cancelled, and they alone fail."""
+        lost = frozenset(targets)
+        for flow in self.flows:
+            if flow.target.id in lost and flow.task is not None and not flow.task.done():
+                flow.stopping = Stopping()
+                flow.stopping.set(StopReason.LOCK_LOST)
+                flow.task.cancel()
+
+    def abandon(self) -> dict[str, str]:
+        """Gives up waiting: says which targets are still inside which steps, and lets `run` return."""
+        left = {
+            flow.target.id: f"step {flow.inside.label!r} ({flow.inside.plan.name})"
+            for flow in self.flows
+            if flow.inside is not None
+        }
+        for flow in self.flows:
+            if flow.task is not None and not flow.task.done():
+                flow.abandoned = True
+                flow.task.cancel()
+        for gathering in self._gatherings.values():
+            gathering.abandon()
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+        return left
+
+    # --- one target
+
+    async def _walk(self, flow: Flow, progress: Progress | None) -> None:
+        job = self.job
+        position = 0
+        try:
+            if progress is not None and (position := self._resume(flow, progress)) < 0:
+                return
+            inside = progress is not None and progress.inside
+            for step in self.steps[position:] if position else self.steps:
+                if job.stopping.why is not None:
+                    return
+                if inside:
+                    status = self._inside(flow)
+                    inside = False
+                else:
+                    status = self._enter(flow, step)
+                    await self._store.committed()
+                if not await self._step(flow, step, status):
+                    return
+        except asyncio.CancelledError:
+            if flow.stopping is not None and flow.inside is not None:
+                message = f"stopped: {flow.stopping.why}"
+                self._fail(flow, flow.inside, self._inside(flow), message, Blame.TARGET)
+            elif job.stopping.why is None:
+                raise
+        # Nothing that a flow meets may be lost in its task: the runner raises it.
+        except Exception as error:
+            self._error = self._error or error
+        finally:
+            self._came_out(flow)
+
+    def _came_out(self, flow: Flow) -> None:
+        for position, gathering in self._gatherings.items():
+            gathering.gone(flow, position)
+        self._open -= 1
+        if not self._open and self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    async def _step(self, flow: Flow, step: BoundStep, status: LiveTarget) -> bool:
+        """Runs one step for one target; whether the target goes on."""
+        flow.inside = step
+        try:
+            parameters = step.literal
+            if parameters is None:
+                parameters = step.bind(flow.target, flow.variables)
+            code = step.step
+            if isinstance(code, Step):
+                await code.run(flow.target, parameters, StepContext(self, step, flow))
+            elif isinstance(code, ThreadStep):
+                await run_in_thread(code, flow, parameters, StepContext(self, step, flow))
+            else:
+                await self._gatherings[step.position].arrive(flow, parameters, StepContext(self, step, flow))
+        # The boundary to a step's code: whatever it raises fails this target alone.
+        except Exception as error:
+            flow.inside = None
+            if not flow.abandoned:
+                self._came_to_nothing(flow, step, status, error)
+            return False
+        flow.inside = None
+        if flow.abandoned:
+            return False
+        self._leave(flow, step, status)
+        return True
+
+    def _came_to_nothing(self, flow: Flow, step: BoundStep, status: LiveTarget, error: Exception) -> None:
+        if isinstance(error, TargetFailed):
+            self._fail(flow, step, status, error.message, error.blame, output=error.output)
+        elif isinstance(error, BindFailed):
+            self._fail(flow, step, status, str(error), error.blame)
+        elif isinstance(error, Stopped) and flow.stopping is not None:
+            self._fail(flow, step, status, f"stopped: {flow.stopping.why}", Blame.TARGET)
+        elif not isinstance(error, Stopped) or self.job.stopping.why is None:
+            self._plugin_fault(flow, step, status, error)
+
+    # --- transitions
+
+    def _enter(self, flow: Flow, step: BoundStep) -> LiveTarget:
+        job = self.job
+        now = self._now()
+        job.sequence = sequence = job.sequence + 1
+        self._store.append(
+            job.id,
+            sequence,
+            self.run_id,
+            self.name,
+            "test",
+            self.number,
+            step.label,
+            flow.target.id,
+            "TargetIn",
+            now,
+            None,
+            self.token,
+        )
+        return self.tree.enter(step.position, flow.index, flow.info, moment(now))
+
+    def _leave(self, flow: Flow, step: BoundStep, status: LiveTarget) -> None:
+        job = self.job
+        now = self._now()
+        job.sequence = sequence = job.sequence + 1
+        self._store.append(
+            job.id,
+            sequence,
+            self.run_id,
+            self.name,
+            "test",
+            self.number,
+            step.label,
+            flow.target.id,
+            "TargetOut",
+            now,
+            None,
+            self.token,
+        )
+        status.out_time = moment(now)
+
+    def _fail(
+        self,
+        flow: Flow,
+        step: BoundStep,
+        status: LiveTarget,
+        message: str,
+        blame: Blame,
+        *,
+        output: Output | None = None,
+        trace: str | None = None,
+    ) -> None:
+        flow.failed = True
+        message = message or "failed"
+        payload: dict[str, Any] = {"Error": message, "Blame": blame.value}
+        if output is not None:
+            payload["Output"] = output
+        if trace is not None:
+            payload["Traceback"] = trace[-_MAX_TRACEBACK:]
+        event = self.job.record(
+            "TargetErr",
+            run_id=self.run_id,
+            test=self.name,
+            attempt=self.number,
+            step=step.label,
+            target=flow.info,
+            payload=msgspec.json.encode(payload),
+            token=self.token,
+        )
+        status.out_time = event.emit_time
+        status.error = message
+        status.blame = blame.value
+        status.output = output
+        self.job.blame(blame)
+
+    def _plugin_fault(self, flow: Flow, step: BoundStep, status: LiveTarget, error: Exception) -> None:
+        trace = "".join(traceback.format_exception(error))
+        self.job.log.error(
+            "step %s (%s) of plugin code failed target %s:\n%s",
+            step.label,
+            step.plan.name,
+            flow.target.id,
+            trace,
+        )
+        message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        self._fail(flow, step, status, message, Blame.PLUGIN, trace=trace)
+
+    # --- what contexts ask
+
+    async def emit(self, step: BoundStep, flow: Flow, name: str, payload: bytes | None) -> None:
+        """An event of a step for one target; waits where the store falls behind."""
+        event = self.job.record(
+            name,
+            run_id=self.run_id,
+            test=self.name,
+            attempt=self.number,
+            step=step.label,
+            target=flow.info,
+            payload=payload,
+            token=self.token,
+        )
+        status = self._inside(flow)
+        if status.events is None:
+            status.events = [event]
+        else:
+            status.events.append(event)
+        await self._store.room()
+
+    async def save(self, step: BoundStep, flow: Flow, state: bytes) -> None:
+        """Keeps a step's state for the case of an interruption."""
+        kept = SavedState(
+            run_id=self.run_id,
+            test_index=self.test_index,
+            attempt=self.number,
+            step=step.label,
+            target=flow.target.id,
+            state=state.decode(),
+        )
+        await self._store.save(self.job.lease, kept)
+
+    async def ensure_lock(self, target: str, seconds: float) -> None:
+        """Returns when the target's lock holds for so many seconds more. Raises `LockLost`."""
+        await self.job.ensure_lock(target, self.token, seconds)
+
+    def saved_state(self, step: BoundStep, flow: Flow) -> Any:
+        """What the step had saved for this target before an interruption."""
+        return self.saved.get((step.label, flow.target.id))
+
+    # --- after an interruption
+
+    def _inside(self, flow: Flow) -> LiveTarget:
+        status = self.tree.last[flow.index]
+        assert isinstance(status, LiveTarget)
+        return status
+
+    def _resume(self, flow: Flow, progress: Progress) -> int:
+        """Where the target goes on; -1 where it does not."""
+        flow.variables = progress.variables
+        flow.failed = progress.failed
+        if progress.failed:
+            return -1
+        if not progress.inside:
+            return progress.step
+        step = self.steps[progress.step]
+        if step.on_interrupt is OnInterrupt.FAIL:
+            status = self._inside(flow)
+            message = "interrupted: the server was killed while the target was inside the step"
+            self._fail(flow, step, status, message, Blame.SERVER)
+            return -1
+        return progress.step

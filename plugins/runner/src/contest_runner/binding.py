@@ -1,0 +1,338 @@
+"""Binds a step's parameters: from the descriptor's lists of JSON values to the typed struct that `run` gets.
+
+The lists are taken by ConTest's rules (a scalar takes the first value, a list all; an empty text is the same as
+none). Literals are converted once; fields that the struct marks as `Expanded` may be templates, which are
+compiled once a job and rendered for each target.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Final, Union, get_args, get_origin
+
+import msgspec
+
+from contest_core import Blame, ByteSize, Duration, Finding, Secret, Severity
+from contest_core.settings import dec_hook
+from contest_runner.plan import StepPlan
+from contest_runner.step import EXPANDED, BaseStep, OnInterrupt
+from contest_runner.target import Target
+from contest_runner.templates import Template, TemplateError
+from contest_runner.templates import compile as compile_template
+from contest_runner.variables import Variables
+
+_INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
+_BOOLEANS: Final = {
+    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
+}
+"""Go's `strconv.ParseBool`."""
+
+_MISSING: Final = object()
+
+
+class BindFailed(Exception):
+    """A target's parameters could not be made: a template failed, or what it gave is not of the type."""
+
+    def __init__(self, message: str, *, blame: Blame = Blame.TEST) -> None:
+        super().__init__(message)
+        self.blame = blame
+
+
+class ParameterField(msgspec.Struct, frozen=True, kw_only=True):
+    """One field of a step's `Parameters`."""
+
+    name: str
+    """In the struct."""
+    key: str
+    """In the descriptor."""
+    type: Any
+    """Without `Expanded`."""
+    expanded: bool
+    many: bool
+    """A list: it takes all values."""
+    item: Any
+    """The type of one value."""
+    required: bool
+
+
+def parameter_fields(parameters: type[msgspec.Struct]) -> tuple[ParameterField, ...]:
+    """The fields of a step's parameters."""
+    hints = typing.get_type_hints(parameters, include_extras=True)
+    return tuple(_field(field, hints[field.name]) for field in msgspec.structs.fields(parameters))
+
+
+def _field(field: msgspec.structs.FieldInfo, hint: Any) -> ParameterField:
+    expanded, bare = _bare(hint)
+    many = get_origin(bare) in (list, tuple, Sequence)
+    inner_expanded, item = _bare(get_args(bare)[0]) if many else (False, bare)
+    return ParameterField(
+        name=field.name,
+        key=field.encode_name,
+        type=bare,
+        expanded=expanded or inner_expanded,
+        many=many,
+        item=item,
+        required=field.required,
+    )
+
+
+def _bare(hint: Any) -> tuple[bool, Any]:
+    """The type without `Annotated` and `| None`, and whether it was marked as expanded."""
+    expanded = False
+    while True:
+        origin = get_origin(hint)
+        if origin is typing.Annotated:
+            base, *marks = get_args(hint)
+            expanded = expanded or any(mark is EXPANDED for mark in marks)
+            hint = base
+        elif origin in (Union, types.UnionType):
+            members = [member for member in get_args(hint) if member is not type(None)]
+            if len(members) != 1:
+                return expanded, hint
+            hint = members[0]
+        else:
+            return expanded, hint
+
+
+def text_form(value: Any) -> str:
+    """ConTest's text of one value: a string's content, nothing for null, the JSON of anything else."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else msgspec.json.encode(value).decode()
+
+
+def convert_text(text: str, kind: Any) -> Any:
+    """The typed value of a text. Raises `ValueError` with a reason."""
+    if kind is str or kind is Any:
+        return text
+    if kind is int:
+        if not _INTEGER.fullmatch(text):
+            raise ValueError(f"{text[:60]!r} is not a whole number")
+        return int(text)
+    if kind is bool:
+        if text not in _BOOLEANS:
+            raise ValueError(f"{text[:60]!r} is neither true nor false")
+        return _BOOLEANS[text]
+    if kind is float:
+        return float(text)
+    if kind in (Duration, ByteSize, Secret):
+        return dec_hook(kind, text)
+    try:
+        return msgspec.json.decode(text, type=kind, dec_hook=dec_hook)
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from None
+
+
+class _Broken:
+    """Stands for a template that did not parse: accepted with a warning, it fails each target, as in ConTest."""
+
+    literal = None
+
+    def __init__(self, error: TemplateError) -> None:
+        self._error = error
+
+    def render(self, target: Target, variables: Variables) -> str:
+        raise self._error
+
+
+class _Slot:
+    """A field whose value is rendered for each target."""
+
+    __slots__ = ("field", "templates")
+
+    def __init__(self, field: ParameterField, templates: Sequence[Template | _Broken]) -> None:
+        self.field = field
+        self.templates = tuple(templates)
+
+    def render(self, target: Target, variables: Variables) -> Any:
+        texts = [template.render(target, variables) for template in self.templates]
+        if self.field.many:
+            return [convert_text(text, self.field.item) for text in texts]
+        if not texts[0] and not self.field.required:
+            return _MISSING
+        return convert_text(texts[0], self.field.item)
+
+
+class BoundStep:
+    """One step of a test, ready to run: its code, its literals, its templates."""
+
+    def __init__(
+        self,
+        plan: StepPlan,
+        step: BaseStep[Any],
+        position: int,
+        literals: Mapping[str, Any],
+        slots: Sequence[_Slot],
+    ) -> None:
+        self.plan = plan
+        self.step = step
+        self.position = position
+        self.label = plan.label
+        self.display_name = step.display_name
+        self.on_interrupt = OnInterrupt(plan.on_interrupt) if plan.on_interrupt else step.on_interrupt
+        self._literals = literals
+        self._slots = tuple(slots)
+        self._text = self._fast_text()
+        self.literal: Any = None if slots else step.Parameters(**literals)
+        """The parameters, where they are the same for every target."""
+
+    def bind(self, target: Target, variables: Variables) -> Any:
+        """The parameters for one target. Raises `BindFailed`."""
+        if self._text is not None:
+            slot, template = self._text
+            try:
+                return self.step.Parameters(**{slot: template.render(target, variables)})
+            except TemplateError as error:
+                raise BindFailed(f"failed to expand parameter {slot!r}: {error}") from None
+        values = dict(self._literals)
+        for part in self._slots:
+            try:
+                value = part.render(target, variables)
+            except (TemplateError, ValueError) as error:
+                raise BindFailed(f"failed to expand parameter {part.field.key!r}: {error}") from None
+            if value is not _MISSING:
+                values[part.field.name] = value
+        return self._checked(values)
+
+    def _fast_text(self) -> tuple[str, Template | _Broken] | None:
+        """The common shape, one required text and nothing else: it needs no conversion and no check."""
+        if len(self._slots) != 1 or self._literals or self.step.checks or not self._without_check():
+            return None
+        slot = self._slots[0]
+        plain = slot.field.item is str and not slot.field.many and slot.field.required
+        return (slot.field.name, slot.templates[0]) if plain else None
+
+    def _without_check(self) -> bool:
+        return type(self.step).check is BaseStep.check
+
+    def _checked(self, values: dict[str, Any]) -> Any:
+        try:
+            parameters = self.step.Parameters(**values)
+        except (TypeError, ValueError) as error:
+            raise BindFailed(str(error)) from None
+        for slot in self._slots:
+            check = self.step.checks.get(slot.field.name)
+            if check is not None and slot.field.name in values:
+                _refuse(check(values[slot.field.name]))
+        if not self._without_check():
+            _refuse(self.step.check(parameters))
+        return parameters
+
+
+def _refuse(findings: Any) -> None:
+    for finding in findings:
+        if finding.severity == Severity.ERROR:
+            raise BindFailed(finding.message)
+
+
+def bind_step(
+    plan: StepPlan,
+    code: type[BaseStep[Any]],
+    position: int,
+    functions: Mapping[str, Callable[..., Any]],
+    findings: list[Finding] | None = None,
+    path: str = "",
+) -> BoundStep | None:
+    """Binds one step; with `findings`, says there all that is wrong and gives None where that is fatal.
+
+    Without, what is wrong raises `BindFailed`: the plan was accepted once, so a plugin has changed.
+    """
+    said: list[Finding] = []
+    step = code()
+    literals: dict[str, Any] = {}
+    slots: list[_Slot] = []
+    fields = parameter_fields(code.Parameters)
+    for field in fields:
+        where = f"{path}/parameters/{_pointer(field.key)}"
+        said.extend(_bind_field(field, plan, step, functions, where, literals, slots))
+    said.extend(_unknown_keys(plan, fields, f"{path}/parameters"))
+    errors = [finding for finding in said if finding.severity == Severity.ERROR]
+    bound: BoundStep | None = None
+    if not errors:
+        try:
+            bound = BoundStep(plan, step, position, literals, slots)
+        except (TypeError, ValueError) as error:
+            errors = [_error("bad_parameters", f"{path}/parameters", str(error))]
+            said.extend(errors)
+    if bound is not None and bound.literal is not None:
+        said.extend(_moved(step.check(bound.literal), f"{path}/parameters"))
+    if findings is not None:
+        findings.extend(said)
+    elif errors:
+        raise BindFailed(errors[0].message)
+    return bound
+
+
+def _bind_field(
+    field: ParameterField,
+    plan: StepPlan,
+    step: BaseStep[Any],
+    functions: Mapping[str, Callable[..., Any]],
+    where: str,
+    literals: dict[str, Any],
+    slots: list[_Slot],
+) -> Iterator[Finding]:
+    given = plan.parameters.get(field.key, [])
+    values = given if field.many else given[:1]
+    texts = [text_form(value) for value in values]
+    if not any(texts) and not (field.many and texts):
+        if field.required:
+            yield _error("missing_parameter", where, f"missing parameter {field.key!r} of step {plan.name}")
+        return
+    templates: list[Template | _Broken] = []
+    if field.expanded:
+        for number, text in enumerate(texts):
+            try:
+                templates.append(compile_template(text, functions))
+            except TemplateError as error:
+                templates.append(_Broken(error))
+                yield _warning("bad_template", f"{where}/{number}", f"the template does not parse: {error}")
+        if any(template.literal is None for template in templates):
+            slots.append(_Slot(field, templates))
+            return
+    try:
+        converted = [convert_text(text, field.item) for text in texts]
+    except ValueError as error:
+        yield _error("bad_parameter", where, f"parameter {field.key!r}: {error}")
+        return
+    literals[field.name] = converted if field.many else converted[0]
+    check = step.checks.get(field.name)
+    if check is not None:
+        yield from _moved(check(literals[field.name]), where)
+
+
+def _unknown_keys(plan: StepPlan, fields: Sequence[ParameterField], path: str) -> Iterator[Finding]:
+    known = [field.key for field in fields]
+    for key in plan.parameters:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            message = f"step {plan.name} has no parameter {key!r}"
+            yield Finding(
+                severity=Severity.WARNING,
+                code="unknown_key",
+                path=f"{path}/{_pointer(key)}",
+                message=message,
+                nearest=near[0] if near else None,
+            )
+
+
+def _moved(findings: Any, path: str) -> Iterator[Finding]:
+    for finding in findings:
+        yield msgspec.structs.replace(finding, path=path + finding.path)
+
+
+def _error(code: str, path: str, message: str) -> Finding:
+    return Finding(severity=Severity.ERROR, code=code, path=path, message=message)
+
+
+def _warning(code: str, path: str, message: str) -> Finding:
+    return Finding(severity=Severity.WARNING, code=code, path=path, message=message)
+
+
+def _pointer(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,396 @@
+"""Reads a job descriptor: everything that is to be said of it, and the plan of the job where it is accepted.
+
+The rules are ConTest's (field for field); beyond them it refuses what ConTest hangs on or merges: no targets, all
+tests disabled, two tests of one name. Nothing is run.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from logging import Logger, LoggerAdapter
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from contest_core import Duration, Finding, Registry
+from contest_runner.binding import bind_step
+from contest_runner.catalog import Catalog
+from contest_runner.parts import FetchContext, FetchedTest, FetchFailed
+from contest_runner.plan import Plan, ReporterPlan, StepPlan, TestPlan
+from contest_runner.step import OnInterrupt
+from contest_runner.walk import BAD, Walk
+
+MAX_JOB_NAME_BYTES: Final = 64
+MAX_TEST_NAME_BYTES: Final = 32
+MAX_LABEL_BYTES: Final = 32
+MAX_REPORTER_NAME_BYTES: Final = 32
+TAG: Final = r"[a-zA-Z0-9_-]+"
+
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
+_ATOI = re.compile(r"[+-]?[0-9]+", re.ASCII)
+_VERSION = (1, 0)
+_LATER = ("Timeout", "CleanupTimeout", "MaxTargets", "Queue", "Priority")
+"""Names of ours that mean something, and nothing yet: a job that has them is refused, never run without."""
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """What came of reading a descriptor."""
+
+    plan: Plan | None
+    """None where it is refused."""
+    findings: tuple[Finding, ...]
+
+
+class _Reporter(Struct, kw_only=True, rename="pascal"):
+    name: str = ""
+    parameters: Any | UnsetType = UNSET
+
+
+class _Reporting(Struct, kw_only=True, rename="pascal"):
+    run_reporters: list[_Reporter] = []
+    final_reporters: list[_Reporter] = []
+
+
+class _Retry(Struct, kw_only=True, rename="pascal"):
+    num_retries: int = 0
+    retry_interval: Duration = Duration(0)
+
+
+class _Test(Struct, kw_only=True, rename="pascal"):
+    disabled: bool = False
+    retry_parameters: _Retry | None = None
+    target_manager_name: str = ""
+    target_manager_acquire_parameters: Any | UnsetType = UNSET
+    target_manager_release_parameters: Any | UnsetType = UNSET
+    test_fetcher_name: str = ""
+    test_fetcher_fetch_parameters: Any | UnsetType = UNSET
+    cleanup_fetcher_name: str = ""
+    cleanup_fetcher_fetch_parameters: Any | UnsetType = UNSET
+    timeout: Any | UnsetType = UNSET
+    cleanup_timeout: Any | UnsetType = UNSET
+    max_targets: Any | UnsetType = UNSET
+
+
+class _Step(Struct, kw_only=True):
+    name: str = ""
+    label: str = ""
+    parameters: dict[str, list[Any]] = {}
+    variables_mapping: dict[str, str] = msgspec.field(name="VariablesMapping", default_factory=dict)
+    on_interrupt: str | None = msgspec.field(name="OnInterrupt", default=None)
+    timeout: Any | UnsetType = msgspec.field(name="Timeout", default=UNSET)
+
+
+class _Descriptor(Struct, kw_only=True, rename="pascal"):
+    job_name: str = ""
+    version: str = ""
+    tags: list[str] = []
+    runs: int = 0
+    run_interval: Duration = Duration(0)
+    test_descriptors: list[_Test] = []
+    reporting: _Reporting = msgspec.field(default_factory=_Reporting)
+    target_manager_acquire_timeout: Duration | None = None
+    target_manager_release_timeout: Duration | None = None
+    timeout: Any | UnsetType = UNSET
+    cleanup_timeout: Any | UnsetType = UNSET
+    max_targets: Any | UnsetType = UNSET
+    queue: Any | UnsetType = UNSET
+    priority: Any | UnsetType = UNSET
+
+
+async def read_descriptor(text: str, catalog: Catalog, *, log: LoggerAdapter[Logger]) -> Reading:
+    """Reads a descriptor, one JSON object; fetchers are asked for the steps."""
+    walk = Walk()
+    plan = None
+    try:
+        document = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        walk.error("not_json", "", f"the descriptor is no JSON object: {str(error) or 'nested too deep'}")
+    else:
+        plan = await _Reader(walk, catalog, log).job(document)
+    return Reading(plan=None if walk.refused else plan, findings=tuple(walk.findings))
+
+
+class _Reader:
+    def __init__(self, walk: Walk, catalog: Catalog, log: LoggerAdapter[Logger]) -> None:
+        self._walk = walk
+        self._catalog = catalog
+        self._log = log
+        self._functions = catalog.template_functions()
+
+    async def job(self, document: Any) -> Plan | None:
+        read = self._walk.read({} if document is None else document, _Descriptor, "")
+        if read is BAD:
+            return None
+        self._job_fields(read)
+        self._later(read, "")
+        tests = [await self._test(test, number) for number, test in enumerate(read.test_descriptors)]
+        self._together(read, tests)
+        run_reporters = self._reporters(read.reporting.run_reporters, "RunReporters")
+        final_reporters = self._reporters(read.reporting.final_reporters, "FinalReporters")
+        if self._walk.refused:
+            return None
+        plan = Plan(
+            name=read.job_name,
+            tags=tuple(read.tags),
+            runs=read.runs,
+            run_interval=read.run_interval.nanoseconds,
+            tests=tuple(plan for plan, disabled in tests if plan and not disabled),
+            skipped_tests=tuple(plan.name for plan, disabled in tests if plan and disabled),
+            run_reporters=run_reporters,
+            final_reporters=final_reporters,
+        )
+        timeouts = {
+            name: value.nanoseconds
+            for name, value in (
+                ("acquire_timeout", read.target_manager_acquire_timeout),
+                ("release_timeout", read.target_manager_release_timeout),
+            )
+            if value is not None
+        }
+        return msgspec.structs.replace(plan, **timeouts)
+
+    # --- the job
+
+    def _job_fields(self, read: _Descriptor) -> None:
+        walk = self._walk
+        if reason := _version_reason(read.version):
+            walk.error("version", walk.place("", "Version"), reason)
+        self._tags(read.tags)
+        where = walk.place("", "JobName")
+        if not read.job_name:
+            walk.error("missing", where, "'JobName' is missing or empty")
+        self._length(read.job_name, MAX_JOB_NAME_BYTES, "the job's name", where)
+        if not 0 <= read.runs < 2**32:
+            walk.error("out_of_range", walk.place("", "Runs"), f"must be from 0 to {2**32 - 1}")
+        if read.run_interval.nanoseconds < 0:
+            walk.error("out_of_range", walk.place("", "RunInterval"), "must not be negative")
+        if not read.test_descriptors:
+            walk.error("missing", walk.place("", "TestDescriptors"), "there has to be at least one test")
+        if not read.reporting.run_reporters and not read.reporting.final_reporters:
+            walk.error("missing", walk.place("", "Reporting"), "there has to be at least one reporter")
+
+    def _tags(self, tags: list[str]) -> None:
+        where = self._walk.place("", "Tags")
+        for number, tag in enumerate(tags):
+            place = f"{where}/{number}"
+            if not re.fullmatch(TAG, tag):
+                self._walk.error(
+                    "bad_tag", place, f"{tag[:64]!r} is not a valid tag: letters, digits, _ and -"
+                )
+            elif tag.startswith("_"):
+                self._walk.error("bad_tag", place, f"{tag!r} is an internal tag and is not allowed")
+            elif tag in tags[:number]:
+                self._walk.error("duplicate", place, f"duplicate tag {tag!r}")
+
+    def _together(self, read: _Descriptor, tests: list[tuple[TestPlan | None, bool]]) -> None:
+        where = self._walk.place("", "TestDescriptors")
+        if tests and all(disabled for _, disabled in tests):
+            self._walk.error("nothing_to_run", where, "all tests are disabled")
+        names = [plan.name if plan and not disabled else None for plan, disabled in tests]
+        for number, name in enumerate(names):
+            if name is not None and name in names[:number]:
+                self._walk.error("duplicate", f"{where}/{number}", f"a second test is named {name!r}")
+
+    def _later(self, read: Struct, path: str) -> None:
+        for field in msgspec.structs.fields(read):
+            if field.encode_name in _LATER and getattr(read, field.name) is not UNSET:
+                place = self._walk.place(path, field.encode_name)
+                self._walk.error("unsupported", place, f"{field.encode_name!r} is not supported yet")
+
+    def _length(self, text: str, limit: int, what: str, path: str) -> None:
+        size = len(text.encode("utf-8", "surrogatepass"))
+        if size > limit:
+            self._walk.error("too_long", path, f"{what} is too long: {size} > {limit} bytes")
+
+    # --- a test
+
+    async def _test(self, test: _Test, number: int) -> tuple[TestPlan | None, bool]:
+        path = f"{self._walk.place('', 'TestDescriptors')}/{number}"
+        self._not_yet(test, path)
+        self._later(test, path)
+        name, steps = await self._fetched(test, path)
+        acquire, release = self._target_manager(test, path)
+        if name is None or steps is None or acquire is None or release is None:
+            return None, test.disabled
+        plan = TestPlan(
+            name=name,
+            target_manager=test.target_manager_name.lower(),
+            acquire_parameters=acquire,
+            release_parameters=release,
+            steps=steps,
+        )
+        return plan, test.disabled
+
+    def _not_yet(self, test: _Test, path: str) -> None:
+        walk = self._walk
+        if test.retry_parameters is not None and test.retry_parameters.num_retries != 0:
+            place = walk.place(walk.place(path, "RetryParameters"), "NumRetries")
+            if not 0 < test.retry_parameters.num_retries < 2**32:
+                walk.error("out_of_range", place, f"must be from 0 to {2**32 - 1}")
+            walk.error("unsupported", place, "retries of a test are not supported yet")
+        if test.cleanup_fetcher_name:
+            place = walk.place(path, "CleanupFetcherName")
+            walk.error("unsupported", place, "cleanup steps are not supported yet")
+
+    def _target_manager(self, test: _Test, path: str) -> tuple[Raw | None, Raw | None]:
+        where = self._walk.place(path, "TargetManagerName")
+        name = self._known(
+            self._catalog.target_managers, test.target_manager_name, "TargetManagerName", where
+        )
+        if name is None:
+            return None, None
+        manager = self._catalog.target_manager(name)
+        return (
+            self._parameters(
+                test.target_manager_acquire_parameters,
+                manager.AcquireParameters,
+                path,
+                "TargetManagerAcquireParameters",
+            ),
+            self._parameters(
+                test.target_manager_release_parameters,
+                manager.ReleaseParameters,
+                path,
+                "TargetManagerReleaseParameters",
+            ),
+        )
+
+    def _parameters(self, value: Any, kind: type[Struct], path: str, key: str) -> Raw | None:
+        """A plugin's parameter object, checked, in its canonical spelling."""
+        if value is UNSET:
+            self._walk.error("missing", path, f"{key!r} is missing")
+            return None
+        read = self._walk.read({} if value is None else value, kind, self._walk.place(path, key))
+        return None if read is BAD else Raw(msgspec.json.encode(read))
+
+    def _known(self, registry: Registry, name: str, key: str, path: str) -> str | None:
+        """The name in lower case, where it is registered."""
+        if not name.strip():
+            self._walk.error("missing", path, f"{key!r} is missing or empty")
+            return None
+        if name in registry:
+            return name.lower()
+        near = get_close_matches(name.lower()[:64], registry.names(), n=1)
+        known = "" if near else f"; there are: {', '.join(registry.names()) or 'none'}"
+        code = f"unknown_{registry.kind.replace(' ', '_')}"
+        self._walk.error(
+            code, path, f"unknown {registry.kind} {name[:64]!r}{known}", nearest=near[0] if near else None
+        )
+        return None
+
+    # --- its steps
+
+    async def _fetched(self, test: _Test, path: str) -> tuple[str | None, tuple[StepPlan, ...] | None]:
+        where = self._walk.place(path, "TestFetcherName")
+        name = self._known(self._catalog.fetchers, test.test_fetcher_name, "TestFetcherName", where)
+        if name is None:
+            return None, None
+        key = "TestFetcherFetchParameters"
+        raw = self._parameters(
+            test.test_fetcher_fetch_parameters, self._catalog.fetcher(name).Parameters, path, key
+        )
+        if raw is None:
+            return None, None
+        where = self._walk.place(path, key)
+        fetched = await self._fetch(name, raw, where)
+        if fetched is None:
+            return None, None
+        place = self._walk.place(where, "TestName")
+        if not fetched.name.strip():
+            self._walk.error("missing", place, "the test has no name")
+        self._length(fetched.name, MAX_TEST_NAME_BYTES, "the test's name", place)
+        return fetched.name, self._steps(fetched, where)
+
+    async def _fetch(self, name: str, raw: Raw, path: str) -> FetchedTest | None:
+        fetcher = self._catalog.fetcher(name)()
+        parameters = msgspec.json.decode(raw, type=fetcher.Parameters)
+        try:
+            return await fetcher.fetch(parameters, FetchContext(log=self._log))
+        except FetchFailed as error:
+            self._walk.error("fetch_failed", path, str(error))
+        # The boundary to a fetcher's code: its fault refuses this descriptor and no more.
+        except Exception as error:
+            self._log.exception("fetcher %s failed", name)
+            self._walk.error("fetch_failed", path, f"fetcher {name} failed: {type(error).__name__}: {error}")
+        return None
+
+    def _steps(self, fetched: FetchedTest, path: str) -> tuple[StepPlan, ...] | None:
+        where = path
+        for token in fetched.path.split("/")[1:]:
+            where = self._walk.place(where, token)
+        read = self._walk.read(fetched.steps, list[_Step], where)
+        if read is BAD:
+            return None
+        if not read:
+            self._walk.error("missing", where, "at least one step is required per test")
+        plans = [self._step(step, f"{where}/{number}", number) for number, step in enumerate(read)]
+        labels = [step.label for step in read]
+        for number, label in enumerate(labels):
+            if label and label in labels[:number]:
+                place = self._walk.place(f"{where}/{number}", "label")
+                self._walk.error("duplicate", place, f"a second step is labelled {label!r}")
+        return None if None in plans else tuple(plan for plan in plans if plan)
+
+    def _step(self, step: _Step, path: str, position: int) -> StepPlan | None:
+        self._later(step, path)
+        self._label(step, path)
+        place = self._walk.place(path, "OnInterrupt")
+        if step.on_interrupt is not None and step.on_interrupt not in OnInterrupt.__members__.values():
+            self._walk.error("invalid", place, f"must be one of {', '.join(OnInterrupt)}")
+            return None
+        name = self._known(self._catalog.steps, step.name, "name", self._walk.place(path, "name"))
+        if name is None:
+            return None
+        plan = StepPlan(
+            name=name, label=step.label, parameters=step.parameters, on_interrupt=step.on_interrupt
+        )
+        code = self._catalog.step(name)
+        bound = bind_step(plan, code, position, self._functions, self._walk.findings, path)
+        return None if bound is None else plan
+
+    def _label(self, step: _Step, path: str) -> None:
+        place = self._walk.place(path, "label")
+        if not step.label:
+            self._walk.error("missing", place, "the step has no label, and it is mandatory")
+            return
+        self._length(step.label, MAX_LABEL_BYTES, "the step's label", place)
+        if not _IDENTIFIER.fullmatch(step.label):
+            message = f"{step.label[:64]!r} is no label: a letter, then letters, digits and underscores"
+            self._walk.error("bad_label", place, message)
+
+    # --- reporters
+
+    def _reporters(self, reporters: list[_Reporter], key: str) -> tuple[ReporterPlan, ...]:
+        where = self._walk.place(self._walk.place("", "Reporting"), key)
+        plans = [
+            self._reporter(reporter, f"{where}/{number}", final=key == "FinalReporters")
+            for number, reporter in enumerate(reporters)
+        ]
+        return tuple(plan for plan in plans if plan is not None)
+
+    def _reporter(self, reporter: _Reporter, path: str, *, final: bool) -> ReporterPlan | None:
+        place = self._walk.place(path, "Name")
+        self._length(reporter.name, MAX_REPORTER_NAME_BYTES, "the reporter's name", place)
+        name = self._known(self._catalog.reporters, reporter.name.strip(), "Name", place)
+        if name is None:
+            return None
+        code = self._catalog.reporter(name)
+        kind = code.FinalParameters if final else code.RunParameters
+        given = {} if reporter.parameters is UNSET else reporter.parameters
+        raw = self._parameters(given, kind, path, "Parameters")
+        return None if raw is None else ReporterPlan(name=name, parameters=raw)
+
+
+def _version_reason(version: str) -> str | None:
+    """Why the version is refused; ConTest's rule."""
+    if not version:
+        return "'Version' is missing or empty: write \"1.0\""
+    parts = version.split(".")
+    if len(parts) != 2 or not all(_ATOI.fullmatch(part) for part in parts):
+        return f'{version[:64]!r} is not a version: write "1.0"'
+    major, minor = map(int, parts)
+    if major != _VERSION[0] or minor > _VERSION[1]:
+        return f"version {version} is not compatible with this server, which reads 1.0"
+    return None

@@ -1,0 +1,210 @@
+"""A job while it runs: what its tests, targets and steps share, and the one place where its events are numbered.
+
+Made by the runner. The job's owner alone writes its events, so the sequence is dense.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from msgspec import Raw
+
+from contest_core import (
+    Blame,
+    EventData,
+    Header,
+    JobEvent,
+    JobState,
+    Report,
+    TargetInfo,
+    Waiting,
+    WaitingTarget,
+)
+from contest_runner.status_tree import RunTree
+from contest_runner.stopping import Stopping, StopReason
+from contest_runner.store import LockLost
+from contest_runner.times import moment
+
+if TYPE_CHECKING:
+    from contest_runner.attempt import Attempt
+    from contest_runner.plan import Plan
+    from contest_runner.processes import JobProcesses, Supervisor, Survivor
+    from contest_runner.store import Lease, Store
+    from contest_runner.store.locker import Locker, Waiter
+
+_log = logging.getLogger("contest.runner")
+
+
+class JobFailed(Exception):
+    """The job cannot be run to its end: it ends Failed with this message."""
+
+    def __init__(self, message: str, *, blame: Blame = Blame.INFRASTRUCTURE) -> None:
+        super().__init__(message)
+        self.blame = blame
+
+
+class Job:
+    """One running job."""
+
+    def __init__(
+        self, job_id: int, plan: Plan, lease: Lease, *, store: Store, locker: Locker, supervisor: Supervisor
+    ) -> None:
+        self.id = job_id
+        self.plan = plan
+        self.lease = lease
+        self.store = store
+        self.log = logging.LoggerAdapter(_log, {"job_id": job_id})
+        self.sequence = 0
+        """Of the last event."""
+        self.state = JobState.STARTED
+        self.start_time: int | None = None
+        self.retry_of: int | None = None
+        self.stopping = Stopping()
+        self.drained = asyncio.Event()
+        """An endless job ends after its current run."""
+        self._waiter: Waiter | None = None
+        self.run: RunTree | None = None
+        """The run that goes on now."""
+        self.run_start = 0
+        """When that run began, in microseconds."""
+        self.reports: list[Report] = []
+        """Reports of the run that goes on, and final ones, until they are in the store."""
+        self.attempt: Attempt | None = None
+        self.left: dict[str, str] = {}
+        """What outlived a stop: target ID to a description."""
+        self.judged = False
+        """A judging reporter has spoken."""
+        self.judged_no = False
+        """A judging reporter said no."""
+        self.fault: Blame | None = None
+        """Whose fault decided a target, where it was not the test's: the verdict is an error."""
+        self.target_failed = False
+        """A target failed its last attempt in some run."""
+        self._locker = locker
+        self._supervisor = supervisor
+        self._processes: JobProcesses | None = None
+
+    def wait_for(self, waiter: Waiter | None) -> None:
+        """The job waits for locks, or does so no longer."""
+        self._waiter = waiter
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """What the job waits for just now."""
+        if self._waiter is None:
+            return None
+        targets = [
+            WaitingTarget(
+                id=blocker.target,
+                held_by=blocker.held_by,
+                since=moment(blocker.since),
+                until=moment(blocker.until),
+            )
+            for blocker in self._waiter.blockers()
+        ]
+        return Waiting(since=moment(self._waiter.since), targets=targets)
+
+    async def ensure_lock(self, target: str, token: int, seconds: float) -> None:
+        """Returns when the lock holds for so many seconds more. Raises `LockLost`."""
+        await self._locker.extend(self.id, token)
+        if not self._locker.holds(self.id, token, target):
+            raise LockLost(self.id, [target])
+
+    def processes(self) -> JobProcesses:
+        """The job's processes, for who starts one."""
+        if self._processes is None:
+            self._processes = self._supervisor.job(self.id)
+        return self._processes
+
+    async def end_processes(self, grace: float) -> list[Survivor]:
+        """Ends what steps have left running; returns what would not die."""
+        if self._processes is None:
+            return []
+        processes, self._processes = self._processes, None
+        return await processes.finish(grace)
+
+    def write(
+        self,
+        name: str,
+        *,
+        run_id: int | None = None,
+        test: str | None = None,
+        attempt: int | None = None,
+        step: str | None = None,
+        target: str | None = None,
+        payload: bytes | None = None,
+        token: int | None = None,
+    ) -> int:
+        """Writes an event; gives its time in microseconds. Transitions of targets have a faster way."""
+        self.sequence += 1
+        now = self.store.now()
+        self.store.append(
+            self.id,
+            self.sequence,
+            run_id,
+            test,
+            None if test is None else "test",
+            attempt,
+            step,
+            target,
+            name,
+            now,
+            None if payload is None else payload.decode(),
+            token,
+        )
+        return now
+
+    def record(
+        self,
+        name: str,
+        *,
+        run_id: int,
+        test: str,
+        attempt: int,
+        step: str | None = None,
+        target: TargetInfo | None = None,
+        payload: bytes | None = None,
+        token: int | None = None,
+    ) -> JobEvent:
+        """Writes an event of a test and gives it as statuses show it."""
+        now = self.write(
+            name,
+            run_id=run_id,
+            test=test,
+            attempt=attempt,
+            step=step,
+            target=None if target is None else target.id,
+            payload=payload,
+            token=token,
+        )
+        return JobEvent(
+            sequence_id=self.sequence,
+            emit_time=moment(now),
+            header=Header(
+                job_id=self.id,
+                run_id=run_id,
+                test_name=test,
+                test_attempt=attempt,
+                test_step_label=step or "",
+            ),
+            data=EventData(target=target, event_name=name, payload=None if payload is None else Raw(payload)),
+        )
+
+    def blame(self, who: Blame) -> None:
+        """A target was decided by somebody's fault; the first one that is not the test's stays."""
+        if who is not Blame.TEST and self.fault is None:
+            self.fault = who
+
+    @property
+    def draining(self) -> bool:
+        """Whether an endless job shall end after its current run."""
+        return self.drained.is_set()
+
+    def stop(self, why: StopReason) -> None:
+        """Tells every step to stop."""
+        self.stopping.set(why)
+
+    def __repr__(self) -> str:
+        return f"<job {self.id} {self.plan.name!r} {self.state.wire_name}>"

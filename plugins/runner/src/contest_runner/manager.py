@@ -1,0 +1,386 @@
+"""The job manager `local`: runs jobs in this process over a store of its own.
+
+The server calls it; it reads descriptors, writes jobs down, hands them to the runner and answers from the live
+jobs and the store. After a crash it takes the jobs on where they were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import re
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from difflib import unified_diff
+from typing import ClassVar, Final
+
+import msgspec
+
+from contest_core import (
+    Caller,
+    EncodedJSON,
+    EventListMsg,
+    EventLocksMsg,
+    EventRetryMsg,
+    EventStartMsg,
+    EventStatusMsg,
+    EventStopMsg,
+    EventValidateMsg,
+    EventWatchMsg,
+    InvalidDescriptor,
+    InvalidParameters,
+    JobEnded,
+    JobManager,
+    JobManagerContext,
+    JobRunning,
+    JobState,
+    Lock,
+    ResponseDataList,
+    ResponseDataLocks,
+    ResponseDataRetry,
+    ResponseDataStart,
+    ResponseDataStatus,
+    ResponseDataStop,
+    ResponseDataValidate,
+    Severity,
+    ShuttingDown,
+    StartKeyConflict,
+    Termination,
+    UnknownJob,
+    Watch,
+)
+from contest_core.plugins import load_plugins
+from contest_runner.answers import Answers
+from contest_runner.catalog import Catalog
+from contest_runner.descriptor import TAG, read_descriptor
+from contest_runner.plan import PLAN_FORMAT, Plan
+from contest_runner.processes import Supervisor
+from contest_runner.runner import Runner
+from contest_runner.settings import LocalSettings
+from contest_runner.stopping import StopReason
+from contest_runner.store import (
+    JobRow,
+    Lease,
+    NewJob,
+    StartKeyTaken,
+    Store,
+    StoreError,
+)
+from contest_runner.store.locker import Locker
+from contest_runner.times import moment
+from contest_runner.watchdog import Watchdog
+from contest_runner.watching import StoreWatch
+
+MAX_START_KEY_BYTES: Final = 256
+
+_LEASE_SECONDS: Final = 3600.0
+_KILL_GRACE: Final = 5.0
+_CAPABILITIES: Final = frozenset(
+    {
+        "start",
+        "start.start_key",
+        "start.strict",
+        "stop",
+        "status",
+        "status.run",
+        "status.test",
+        "status.target",
+        "status.events",
+        "retry",
+        "list",
+        "validate",
+        "locks",
+        "watch",
+    }
+)
+
+
+class LocalJobManager(JobManager):
+    """Runs jobs in this process."""
+
+    Settings: ClassVar[type[msgspec.Struct]] = LocalSettings
+    settings: LocalSettings
+
+    def __init__(self, settings: LocalSettings) -> None:
+        super().__init__(settings)
+        self._store: Store
+        self._locker: Locker
+        self._catalog: Catalog
+        self._runner: Runner
+        self._answers: Answers
+        self._group: asyncio.TaskGroup
+        self._running: set[asyncio.Task[None]] = set()
+        self._server_id = ""
+        self._owner = f"pid {os.getpid()}"
+        self._log = logging.LoggerAdapter(logging.getLogger("contest.job_manager"), {})
+
+    def capabilities(self) -> frozenset[str]:
+        """What it offers."""
+        return _CAPABILITIES
+
+    # --- its life
+
+    async def serve(self, context: JobManagerContext) -> None:
+        """Opens the store, takes on what an earlier server left, and serves until told how to end."""
+        self._log = context.log
+        self._server_id = context.server_id
+        self._catalog = Catalog(context.plugins or load_plugins())
+        async with AsyncExitStack() as stack:
+            await self._open(context, stack)
+            try:
+                async with asyncio.TaskGroup() as self._group:
+                    await self._live(context)
+            except* StoreError as failed:
+                raise failed.exceptions[0] from None
+
+    async def _open(self, context: JobManagerContext, stack: AsyncExitStack) -> None:
+        def health(reason: str | None) -> None:
+            if reason is None:
+                context.ready()
+            else:
+                context.degraded(reason)
+
+        self._store = await Store.open(
+            self.settings.store,
+            directory=context.directory,
+            log=context.log,
+            synchronous=self.settings.synchronous,
+            on_health=health,
+        )
+        stack.push_async_callback(self._store.aclose)
+        self._locker = Locker(
+            self._store,
+            duration=self.settings.lock_duration.seconds,
+            on_lost=lambda *lost: self._runner.lock_lost(*lost),
+        )
+        stack.callback(self._locker.close)
+        supervisor = Supervisor(store_id=self._store.id, log=context.log)
+        supervisor.become_subreaper()
+        await self._kill_left_over(supervisor)
+        self._runner = Runner(
+            store=self._store,
+            locker=self._locker,
+            catalog=self._catalog,
+            supervisor=supervisor,
+            stop_grace=self.settings.stop_grace.seconds,
+            changed=self._changed,
+        )
+        self._answers = Answers(self._store, self._runner.jobs)
+        await self._locker.open()
+        stack.enter_context(Watchdog())
+
+    async def _kill_left_over(self, supervisor: Supervisor) -> None:
+        left = supervisor.survivors(None)
+        if left:
+            self._log.warning("ending %d processes that an earlier server left", len(left))
+            await supervisor.kill_survivors(None, grace=_KILL_GRACE)
+
+    async def _live(self, context: JobManagerContext) -> None:
+        renewing = self._group.create_task(self._renew(), name="renewing")
+        for row in await self._store.unfinished():
+            await self._take_on(row)
+        context.ready()
+        await self._end(await context.stopping())
+        escalation = self._group.create_task(self._escalate(context), name="escalation")
+        await self._idle()
+        escalation.cancel()
+        renewing.cancel()
+
+    async def _idle(self) -> None:
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def _end(self, how: Termination) -> None:
+        for job in list(self._runner.jobs.values()):
+            job.drained.set()
+            if how is not Termination.DRAIN:
+                await self._runner.stop(job, StopReason.PROGRAM_ENDS)
+
+    async def _escalate(self, context: JobManagerContext) -> None:
+        while True:
+            await self._end(await context.harder())
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.lock_duration.seconds / 3)
+            await self._locker.renew_all()
+            await self._store.renew([job.lease for job in self._runner.jobs.values()], _LEASE_SECONDS)
+
+    async def _take_on(self, row: JobRow) -> None:
+        lease = await self._store.claim(row.job_id, self._owner, _LEASE_SECONDS)
+        if not isinstance(lease, Lease):
+            self._log.warning("job %d is run by %s", row.job_id, lease.owner)
+            return
+        self._log.info("job %d goes on after an interruption", row.job_id)
+        plan = msgspec.json.decode(row.plan or "{}", type=Plan)
+        job = self._runner.admit(row.job_id, lease, plan, retry_of=row.retry_of)
+        job.start_time = row.start_time
+        if row.state == JobState.CANCELLING or any(intent.kind == "stop" for intent in row.intents):
+            job.state = JobState.CANCELLING
+            job.stop(StopReason.STOP)
+        self._begin(row.job_id, lease, resumed=True)
+
+    def _begin(self, job_id: int, lease: Lease, *, resumed: bool = False) -> None:
+        self._changed()
+        running = self._runner.run(job_id, lease, resumed=resumed)
+        task = self._group.create_task(running, name=f"job {job_id}")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def _changed(self) -> None:
+        self._answers.changed()
+
+    # --- verbs
+
+    async def start(self, message: EventStartMsg, caller: Caller) -> ResponseDataStart:
+        """Reads the descriptor, writes the job down and begins it."""
+        reading = await read_descriptor(message.job_descriptor, self._catalog, log=self._log)
+        warnings = [finding for finding in reading.findings if finding.severity != Severity.ERROR]
+        if reading.plan is None or (message.strict and warnings):
+            raise InvalidDescriptor(findings=reading.findings)
+        _check_start_key(message.start_key)
+        digest = _digest(message.job_descriptor) if message.start_key else None
+        new = self._new_job(
+            message.job_descriptor, reading.plan, message.requestor, caller, message.start_key, digest
+        )
+        try:
+            job_id = await self._create(new, reading.plan)
+        except StartKeyTaken as taken:
+            difference = _difference(taken.descriptor, message.job_descriptor)
+            raise StartKeyConflict(
+                start_key=taken.start_key, job_id=taken.job_id, difference=difference
+            ) from None
+        return ResponseDataStart(job_id=job_id, warnings=warnings)
+
+    async def retry(self, message: EventRetryMsg, caller: Caller) -> ResponseDataRetry:
+        """Runs an ended job's plan again, as a new job linked to it."""
+        row = await self._row(message.job_id)
+        if not JobState(row.state).ended:
+            raise JobRunning(job_id=row.job_id, state=JobState(row.state).wire_name)
+        plan = msgspec.json.decode(await self._store.plan(row.job_id) or "{}", type=Plan)
+        descriptor = await self._store.descriptor(row.job_id) or ""
+        new = self._new_job(descriptor, plan, message.requestor, caller, None, None, retry_of=row.job_id)
+        return ResponseDataRetry(job_id=row.job_id, new_job_id=await self._create(new, plan))
+
+    def _new_job(
+        self,
+        descriptor: str,
+        plan: Plan,
+        requestor: str,
+        caller: Caller,
+        start_key: str | None,
+        digest: str | None,
+        *,
+        retry_of: int | None = None,
+    ) -> NewJob:
+        return NewJob(
+            name=plan.name,
+            requestor=requestor,
+            principal=None if caller.principal is None else caller.principal.name,
+            server_id=self._server_id,
+            start_key=start_key,
+            start_digest=digest,
+            request_time=self._store.now(),
+            state=int(JobState.STARTED),
+            descriptor=descriptor,
+            plan=msgspec.json.encode(plan).decode(),
+            plan_format=PLAN_FORMAT,
+            retry_of=retry_of,
+            tags=plan.tags,
+        )
+
+    async def _create(self, new: NewJob, plan: Plan) -> int:
+        created = await self._store.create_job(new)
+        if not created.existing:
+            lease = await self._store.claim(created.job_id, self._owner, _LEASE_SECONDS)
+            if not isinstance(lease, Lease):
+                raise ShuttingDown
+            self._runner.admit(created.job_id, lease, plan, retry_of=new.retry_of)
+            self._begin(created.job_id, lease)
+        return created.job_id
+
+    async def stop(self, message: EventStopMsg, caller: Caller) -> ResponseDataStop:
+        """Writes the wish down and tells the job."""
+        job = self._runner.jobs.get(message.job_id)
+        if job is None:
+            row = await self._row(message.job_id)
+            raise JobEnded(job_id=row.job_id, state=JobState(row.state).wire_name)
+        await self._store.add_intent(job.id, "stop", message.requestor)
+        if self._runner.jobs.get(job.id) is not job:
+            raise JobEnded(job_id=job.id, state=job.state.wire_name)
+        await self._runner.stop(job)
+        return ResponseDataStop()
+
+    async def status(self, message: EventStatusMsg, caller: Caller) -> ResponseDataStatus | EncodedJSON:
+        """The status of a job, encoded."""
+        return await self._answers.status(message)
+
+    async def list(self, message: EventListMsg, caller: Caller) -> ResponseDataList | EncodedJSON:
+        """The jobs in any of the states that have all of the tags."""
+        _check_tags(message.query.tags)
+        return await self._answers.list(message)
+
+    async def validate(self, message: EventValidateMsg, caller: Caller) -> ResponseDataValidate:
+        """Everything that `start` checks."""
+        reading = await read_descriptor(message.job_descriptor, self._catalog, log=self._log)
+        return ResponseDataValidate(findings=list(reading.findings))
+
+    async def locks(self, message: EventLocksMsg, caller: Caller) -> ResponseDataLocks:
+        """Which targets are locked."""
+        return ResponseDataLocks(
+            locks=[
+                Lock(
+                    target=row.target,
+                    job_id=row.job_id,
+                    since=moment(row.since),
+                    until=moment(row.until),
+                    token=row.token,
+                )
+                for row in self._locker.locks()
+            ]
+        )
+
+    def watch(self, message: EventWatchMsg, caller: Caller) -> AbstractAsyncContextManager[Watch]:
+        """Follows the store's feed."""
+        return StoreWatch(self._store, message.job_id, message.since)
+
+    async def _row(self, job_id: int) -> JobRow:
+        row = await self._store.job(job_id) if 0 < job_id < 2**63 else None
+        if row is None:
+            raise UnknownJob(job_id=job_id)
+        return row
+
+
+def _check_tags(tags: tuple[str, ...]) -> None:
+    for tag in tags:
+        if not re.fullmatch(TAG, tag):
+            raise InvalidParameters(reason=f"{tag!r} is not a valid tag", parameter="tags")
+    if len(set(tags)) < len(tags):
+        raise InvalidParameters(reason="a tag is there twice", parameter="tags")
+
+
+def _check_start_key(start_key: str | None) -> None:
+    if start_key is not None and not 0 < len(start_key.encode()) <= MAX_START_KEY_BYTES:
+        reason = f"a start key has 1 to {MAX_START_KEY_BYTES} bytes"
+        raise InvalidParameters(reason=reason, parameter="startKey")
+
+
+def _canonical(descriptor: str) -> bytes:
+    return msgspec.json.encode(msgspec.json.decode(descriptor), order="deterministic")
+
+
+def _digest(descriptor: str) -> str:
+    return hashlib.sha256(_canonical(descriptor)).hexdigest()
+
+
+def _difference(theirs: str, ours: str) -> str:
+    before, after = (
+        msgspec.json.format(_canonical(text), indent=1).decode().splitlines() for text in (theirs, ours)
+    )
+    changes = [
+        line.strip()[:120]
+        for line in unified_diff(before, after, lineterm="", n=0)
+        if line[:1] in "+-" and line[:3] not in ("+++", "---")
+    ]
+    return "; ".join(changes[:4]) + (" ..." if len(changes) > 4 else "")

@@ -1,0 +1,400 @@
+"""Runs a job from its plan to its end: runs, tests, reports, verdict. `Runner.run` is the whole of running one.
+
+Called by the job manager, one task a job, with a lease; everything else that it needs is in the store, the plan
+and the plugins. Targets and steps are `contest_runner.attempt`'s, acquiring is `contest_runner.acquiring`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from contest_core import Blame, JobState, JobStatus, Report, RunStatus, Verdict
+from contest_runner.acquiring import Acquiring
+from contest_runner.answers import Answers
+from contest_runner.attempt import Attempt
+from contest_runner.binding import BindFailed, BoundStep, bind_step
+from contest_runner.catalog import Catalog
+from contest_runner.job import Job, JobFailed
+from contest_runner.parts import ReportContext, Reporter, ReportResult
+from contest_runner.plan import PLAN_FORMAT, Plan, ReporterPlan, TestPlan
+from contest_runner.processes import Supervisor
+from contest_runner.recovery import Recovered, recover
+from contest_runner.status_tree import RunTree, StepName, TestTree, pack
+from contest_runner.stopping import StopReason
+from contest_runner.store import JobEnd, Lease, LeaseLost, NewRun, ReportRow, Store, StoreError
+from contest_runner.store.locker import Locker
+from contest_runner.times import moment, seconds
+
+PROCESS_GRACE = 5.0
+"""Seconds between SIGTERM and SIGKILL for what a step has left running."""
+
+
+class Runner:
+    """Runs jobs of one store in this process."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        locker: Locker,
+        catalog: Catalog,
+        supervisor: Supervisor,
+        stop_grace: float,
+        changed: Callable[[], None],
+    ) -> None:
+        """`changed` is called when the state of a job changes; `stop_grace` is in seconds."""
+        self.jobs: dict[int, Job] = {}
+        """Those that run now."""
+        self.store = store
+        self.catalog = catalog
+        self._locker = locker
+        self._supervisor = supervisor
+        self._stop_grace = stop_grace
+        self._changed = changed
+        self._functions = catalog.template_functions()
+        self._acquiring = Acquiring(store, locker, catalog)
+
+    def admit(self, job_id: int, lease: Lease, plan: Plan, *, retry_of: int | None = None) -> Job:
+        """Makes the job known here, so that it can be asked about and stopped; `run` has to follow."""
+        job = Job(job_id, plan, lease, store=self.store, locker=self._locker, supervisor=self._supervisor)
+        job.retry_of = retry_of
+        job.start_time = self.store.now()
+        self.jobs[job_id] = job
+        return job
+
+    async def run(self, job_id: int, lease: Lease, *, resumed: bool = False) -> None:
+        """Runs the job to its end; returns when that is on disk.
+
+        A job that was not admitted is read from the store. Raises `StoreError` where the store has failed for
+        good.
+        """
+        job = self.jobs.get(job_id) or self.admit(job_id, lease, await self._plan(job_id))
+        try:
+            recovered = await self._begin(job, resumed=resumed)
+            await self._until_its_end(job, recovered)
+        except LeaseLost:
+            job.log.error("another server has taken the job over: nothing more is written here")
+            job.stop(StopReason.LEASE_LOST)
+            await job.end_processes(0)
+        finally:
+            self.jobs.pop(job_id, None)
+            self._changed()
+
+    async def stop(self, job: Job, why: StopReason = StopReason.STOP) -> None:
+        """Tells a job to stop; returns when that is on disk. Twice is the same as once."""
+        if job.state is JobState.STARTED:
+            job.state = JobState.CANCELLING
+            job.write("JobStateCancelling")
+            job.stop(why)
+            self._enforce(job)
+            self._changed()
+            await self.store.set_state(job.lease, JobState.CANCELLING)
+        await self.store.committed()
+
+    def lock_lost(self, job_id: int, token: int, targets: Sequence[str]) -> None:
+        """Another job has these targets now: the steps that they are in are cancelled."""
+        job = self.jobs.get(job_id)
+        if job is not None and job.attempt is not None and job.attempt.token == token:
+            job.log.error("the locks of %s were lost", ", ".join(targets))
+            job.attempt.lose(targets)
+
+    def _enforce(self, job: Job) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._stop_grace / 2, self._cancel_steps, job)
+        loop.call_later(self._stop_grace, self._give_up, job)
+
+    def _cancel_steps(self, job: Job) -> None:
+        if job.attempt is not None and job.id in self.jobs:
+            job.attempt.cancel()
+
+    def _give_up(self, job: Job) -> None:
+        if job.attempt is not None and job.id in self.jobs:
+            job.left.update(job.attempt.abandon())
+
+    async def _plan(self, job_id: int) -> Plan:
+        return msgspec.json.decode(await self.store.plan(job_id) or "{}", type=Plan)
+
+    async def _begin(self, job: Job, *, resumed: bool) -> Recovered | None:
+        recovered = None
+        if resumed:
+            recovered = await recover(job, lambda run_id: self._trees(job, run_id), self._judges)
+        if job.state is JobState.STARTED:
+            job.write("JobStateStarted")
+            await self.store.set_state(job.lease, JobState.STARTED, start_time=job.start_time)
+        return recovered
+
+    # --- from the first run to the end
+
+    async def _until_its_end(self, job: Job, recovered: Recovered | None) -> None:
+        state, error = JobState.COMPLETED, ""
+        try:
+            await self._runs(job, recovered)
+        except JobFailed as failure:
+            state, error = JobState.FAILED, str(failure)
+            job.blame(failure.blame)
+        except (LeaseLost, StoreError):
+            raise
+        # One job's fault, whatever it is, ends that job and no other.
+        except Exception as failure:
+            job.log.exception("the runner failed")
+            state, error = JobState.FAILED, f"{type(failure).__name__}: {failure}"
+            job.blame(Blame.SERVER)
+        if job.stopping.why is not None:
+            state = JobState.CANCELLED
+        await self._end(job, state, error)
+
+    async def _runs(self, job: Job, recovered: Recovered | None) -> None:
+        bound = self._bind(job)
+        run_id = recovered.run_id if recovered else 1
+        if job.plan.runs and run_id > job.plan.runs:
+            await self._final_reports(job)  # it was interrupted between its last run and its end
+            return
+        while job.stopping.why is None:
+            await self._one_run(job, run_id, bound, recovered)
+            recovered = None
+            last = run_id >= job.plan.runs if job.plan.runs else job.draining
+            if job.stopping.why is not None:
+                return
+            if last:
+                await self._final_reports(job)
+                return
+            await self._pause_between(job)
+            if job.draining and not job.plan.runs:
+                await self._final_reports(job)
+                return
+            run_id += 1
+
+    def _judges(self, reporter: str) -> bool:
+        """Whether a reporter's word counts for the verdict; of one that is gone it did not."""
+        return reporter in self.catalog.reporters and self.catalog.reporter(reporter).judges
+
+    def _bind(self, job: Job) -> dict[int, list[BoundStep]]:
+        if job.plan.format > PLAN_FORMAT:
+            raise JobFailed(f"the plan has format {job.plan.format}, this program knows {PLAN_FORMAT}")
+        try:
+            return {
+                number: [
+                    bound
+                    for position, step in enumerate(test.steps)
+                    if (bound := bind_step(step, self.catalog.step(step.name), position, self._functions))
+                ]
+                for number, test in enumerate(job.plan.tests)
+            }
+        except (BindFailed, LookupError, ImportError) as error:
+            raise JobFailed(f"the job's plan cannot be run here: {error}", blame=Blame.PLUGIN) from None
+
+    def _trees(self, job: Job, run_id: int) -> list[TestTree]:
+        """Empty trees for the tests of a run."""
+        return [TestTree(job.id, run_id, test.name, self._step_names(test)) for test in job.plan.tests]
+
+    def _step_names(self, test: TestPlan) -> list[StepName]:
+        return [StepName(step.label, self.catalog.step(step.name).display_name) for step in test.steps]
+
+    async def _one_run(
+        self,
+        job: Job,
+        run_id: int,
+        bound: Mapping[int, list[BoundStep]],
+        recovered: Recovered | None,
+    ) -> None:
+        if recovered is not None and recovered.tree is not None:
+            job.run, job.run_start = recovered.tree, recovered.run_start
+        else:
+            job.run_start = job.write("RunStarted", run_id=run_id, payload=b'{"RunID":%d}' % run_id)
+            trees = self._trees(job, run_id)
+            job.run = RunTree(job.id, run_id, trees, job.plan.skipped_tests, moment(job.run_start))
+        for number, test in enumerate(job.plan.tests):
+            if job.stopping.why is not None:
+                break
+            if recovered is not None and number in recovered.finished_tests:
+                continue
+            await self._one_test(job, run_id, number, test, bound[number], recovered)
+        await self._finish_run(job, run_id)
+
+    async def _one_test(
+        self,
+        job: Job,
+        run_id: int,
+        number: int,
+        test: TestPlan,
+        steps: list[BoundStep],
+        recovered: Recovered | None,
+    ) -> None:
+        assert job.run is not None
+        tree = job.run.tests[number]
+        attempt = Attempt(job, run_id=run_id, test_index=number, number=0, steps=steps, tree=tree)
+        before = recovered.tests.get(number) if recovered is not None else None
+        if before is not None:
+            attempt.saved = before.saved
+        acquired = await self._acquiring.acquire(job, test, attempt, before)
+        if acquired is None:
+            return
+        job.attempt = attempt
+        try:
+            await attempt.run(acquired.targets, before.progress if before else None)
+            survivors = await job.end_processes(PROCESS_GRACE)
+            for survivor in survivors:
+                job.left.setdefault(f"process {survivor.pid}", str(survivor))
+            if any(flow.failed for flow in attempt.flows):
+                job.target_failed = True
+        finally:
+            job.attempt = None
+            await self._acquiring.release(job, test, attempt, acquired)
+
+    async def _pause_between(self, job: Job) -> None:
+        interval = seconds(job.plan.run_interval)
+        if interval <= 0:
+            return
+        woken = asyncio.ensure_future(_stopped_or_drained(job))
+        try:
+            await asyncio.wait([woken], timeout=interval)
+        finally:
+            woken.cancel()
+
+    # --- reports
+
+    async def _finish_run(self, job: Job, run_id: int) -> None:
+        assert job.run is not None
+        tree = job.run
+        if job.stopping.why is None:
+            for position, plan in enumerate(job.plan.run_reporters):
+                report = await self._report(job, plan, run_id, position, tree.status)
+                job.reports.append(report)
+        rows = [_report_row(report, position) for position, report in enumerate(job.reports)]
+        run = NewRun(
+            run_id=run_id, start_time=job.run_start, end_time=self.store.now(), status=lambda: pack(tree)
+        )
+        await self.store.finish_run(job.lease, run, rows)
+        job.run = None
+        job.reports = []
+
+    async def _final_reports(self, job: Job) -> None:
+        if not job.plan.final_reporters:
+            return
+        status = await Answers(self.store, self.jobs).whole(job)
+        for position, plan in enumerate(job.plan.final_reporters):
+            job.reports.append(await self._report(job, plan, 0, position, status))
+
+    async def _report(
+        self, job: Job, plan: ReporterPlan, run_id: int, position: int, status: RunStatus | JobStatus
+    ) -> Report:
+        name = plan.name
+        try:
+            reporter = self.catalog.reporter(plan.name)
+            name = reporter.display_name or name
+            result = await self._ask(reporter, plan, job, f"{job.id}.{run_id}.{position}", status)
+            msgspec.json.encode(result.data)
+        # The boundary to a reporter's code: ConTest stores a report without success and data.
+        except Exception:
+            job.log.exception("reporter %s failed", plan.name)
+            job.blame(Blame.PLUGIN)
+            result = ReportResult(success=False)
+        else:
+            if reporter.judges:
+                job.judged = True
+                job.judged_no = job.judged_no or not result.success
+        return Report(
+            job_id=job.id,
+            run_id=run_id,
+            reporter_name=name,
+            report_time=moment(self.store.now()),
+            success=result.success,
+            data=result.data,
+        )
+
+    async def _ask(
+        self,
+        kind: type[Reporter[Any, Any]],
+        plan: ReporterPlan,
+        job: Job,
+        key: str,
+        status: RunStatus | JobStatus,
+    ) -> ReportResult:
+        context = ReportContext(job_id=job.id, key=key, log=job.log)
+        reporter = kind()
+        if isinstance(status, RunStatus):
+            parameters = _parameters(plan, kind.RunParameters)
+            return await reporter.run_report(status, parameters, context)
+        parameters = _parameters(plan, kind.FinalParameters)
+        return await reporter.final_report(status, parameters, context)
+
+    # --- the end
+
+    async def _end(self, job: Job, state: JobState, error: str) -> None:
+        if job.run is not None:
+            await self._finish_run(job, job.run.status.run_id)
+        await self._end_left(job)
+        if job.left and state is JobState.CANCELLED:
+            state = JobState.CANCELLATION_FAILED
+            error = "still there after the stop: " + "; ".join(
+                f"{what}: {where}" for what, where in job.left.items()
+            )
+        job.state = state
+        job.write(f"JobState{_event_suffix(state)}", payload=_end_payload(state, error))
+        verdict = _verdict(job, state)
+        end = JobEnd(
+            state=int(state),
+            verdict=verdict.value,
+            flaky=False,
+            error=error or None,
+            blame=job.fault.value if verdict is Verdict.ERROR and job.fault else None,
+            end_time=self.store.now(),
+        )
+        rows = [_report_row(report, position) for position, report in enumerate(job.reports)]
+        await self.store.finish_job(job.lease, end, rows)
+        job.log.info("ended: %s, %s%s", state.wire_name, verdict.value, f" ({error})" if error else "")
+
+    async def _end_left(self, job: Job) -> None:
+        for survivor in await job.end_processes(PROCESS_GRACE):
+            job.left.setdefault(f"process {survivor.pid}", str(survivor))
+
+
+async def _stopped_or_drained(job: Job) -> None:
+    drained = asyncio.ensure_future(job.drained.wait())
+    stopped = asyncio.ensure_future(_wait_for(job))
+    try:
+        await asyncio.wait([drained, stopped], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        drained.cancel()
+        stopped.cancel()
+
+
+async def _wait_for(job: Job) -> None:
+    await job.stopping
+
+
+def _parameters(plan: ReporterPlan, kind: type[msgspec.Struct]) -> Any:
+    raw = bytes(plan.parameters)
+    return msgspec.json.decode(b"{}" if raw == b"null" else raw, type=kind)
+
+
+def _report_row(report: Report, position: int) -> ReportRow:
+    return ReportRow(
+        run_id=report.run_id,
+        position=position,
+        reporter=report.reporter_name,
+        time=round(report.report_time.timestamp() * 1e6),
+        success=report.success,
+        data=msgspec.json.encode(report.data).decode(),
+    )
+
+
+def _event_suffix(state: JobState) -> str:
+    return state.wire_name.removeprefix("JobState")
+
+
+def _end_payload(state: JobState, error: str) -> bytes | None:
+    return msgspec.json.encode({"Err": error}) if error or state is JobState.FAILED else None
+
+
+def _verdict(job: Job, state: JobState) -> Verdict:
+    if state in (JobState.CANCELLED, JobState.CANCELLATION_FAILED):
+        return Verdict.CANCELLED
+    if state is JobState.FAILED or job.fault is not None:
+        return Verdict.ERROR
+    failed = job.judged_no if job.judged else job.target_failed
+    return Verdict.FAILED if failed else Verdict.PASSED

@@ -1,0 +1,207 @@
+"""Reads parsed JSON into typed structs by a walk that finds everything that is wrong, each thing with its place.
+
+Used for job descriptors and for the parameter objects of plugins. By ConTest's rules: keys match without regard to
+case and a later one overwrites an earlier one, unknown keys are told and ignored, null leaves the default.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any, Final, Union, get_args, get_origin
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+
+from contest_core import ByteSize, Duration, Finding, Secret, Severity
+from contest_core.settings import dec_hook
+
+BAD: Final[Any] = type("Bad", (), {"__repr__": lambda self: "BAD"})()
+"""What could not be read; the findings say why."""
+
+_OWN_TYPES = (Duration, ByteSize, Secret)
+
+
+class Walk:
+    """One reading of one document."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self._places: dict[tuple[str, str], str] = {}
+
+    # --- findings
+
+    def error(self, code: str, path: str, message: str, *, nearest: str | None = None) -> None:
+        """The document is refused for this."""
+        self._say(Severity.ERROR, code, path, message, nearest)
+
+    def warning(self, code: str, path: str, message: str, *, nearest: str | None = None) -> None:
+        """The document is accepted with this."""
+        self._say(Severity.WARNING, code, path, message, nearest)
+
+    def _say(self, severity: Severity, code: str, path: str, message: str, nearest: str | None) -> None:
+        hint = f", did you mean {nearest!r}?" if nearest else ""
+        self.findings.append(
+            Finding(severity=severity, code=code, path=path, message=message + hint, nearest=nearest)
+        )
+
+    @property
+    def refused(self) -> bool:
+        """Whether an error was found."""
+        return any(finding.severity == Severity.ERROR for finding in self.findings)
+
+    def place(self, path: str, key: str) -> str:
+        """Where a member of the object at `path` stands, as it is spelt there; the object, where it is not."""
+        return self._places.get((path, key), path)
+
+    # --- reading
+
+    def read(self, value: Any, kind: Any, path: str) -> Any:
+        """The typed value, or `BAD`."""
+        kind, optional = _plain(kind)
+        if value is None and optional:
+            return None
+        if isinstance(kind, type) and issubclass(kind, Struct):
+            return self._object(value, kind, path)
+        origin = get_origin(kind)
+        if origin in (list, tuple, Sequence):
+            return self._list(value, get_args(kind)[0], path, tuple if origin is tuple else list)
+        if origin in (dict, Mapping):
+            return self._mapping(value, get_args(kind)[1], path)
+        if kind is Raw:
+            return Raw(msgspec.json.encode(value))
+        if kind is Any or kind is object:
+            return value
+        return self._leaf(value, kind, path)
+
+    def _object(self, value: Any, kind: type[Struct], path: str) -> Any:
+        if not isinstance(value, dict):
+            return self._wrong(value, "an object", path)
+        fields = _fields(kind)
+        given = self._members(value, fields, path)
+        arguments: dict[str, Any] = {}
+        bad = False
+        for field in fields.values():
+            if field.key not in given:
+                if field.required:
+                    self.error("missing", path, f"{field.key!r} is missing")
+                    bad = True
+                continue
+            member = given[field.key]
+            if member is None and not field.required and not field.null_is_wrong:
+                continue
+            read = self.read(member, field.kind, self.place(path, field.key))
+            bad = bad or read is BAD
+            arguments[field.name] = read
+        if bad:
+            return BAD
+        try:
+            return kind(**arguments)
+        except (ValueError, TypeError) as error:
+            self.error("invalid", path, str(error))
+            return BAD
+
+    def _members(self, value: dict[str, Any], fields: Mapping[str, _Field], path: str) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        for key, member in value.items():
+            field = fields.get(key.lower())
+            where = f"{path}/{pointer(key)}"
+            if field is None:
+                known = [field.key for field in fields.values()]
+                folded = {name.lower(): name for name in known}
+                near = get_close_matches(key.lower()[:64], folded, n=1)
+                nearest = folded[near[0]] if near else None
+                self.warning("unknown_key", where, f"unknown key {key[:64]!r}", nearest=nearest)
+                continue
+            given[field.key] = member
+            self._places[path, field.key] = where
+        return given
+
+    def _list(self, value: Any, kind: Any, path: str, make: type) -> Any:
+        if value is None:
+            return make()
+        if not isinstance(value, list):
+            return self._wrong(value, "a list", path)
+        items = [self.read(item, kind, f"{path}/{number}") for number, item in enumerate(value)]
+        return BAD if any(item is BAD for item in items) else make(items)
+
+    def _mapping(self, value: Any, kind: Any, path: str) -> Any:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            return self._wrong(value, "an object", path)
+        read = {key: self.read(item, kind, f"{path}/{pointer(key)}") for key, item in value.items()}
+        return BAD if any(item is BAD for item in read.values()) else read
+
+    def _leaf(self, value: Any, kind: Any, path: str) -> Any:
+        if kind in _OWN_TYPES and not isinstance(value, str):
+            return self._wrong(value, "a string", path)
+        try:
+            return msgspec.convert(value, kind, dec_hook=dec_hook)
+        except (msgspec.ValidationError, ValueError) as error:
+            self.error("wrong_type", path, _reason(error))
+            return BAD
+
+    def _wrong(self, value: Any, wanted: str, path: str) -> Any:
+        self.error("wrong_type", path, f"must be {wanted}, not {_name_of(value)}")
+        return BAD
+
+
+class _Field(Struct, frozen=True, kw_only=True):
+    name: str
+    key: str
+    kind: Any
+    required: bool
+    null_is_wrong: bool
+
+
+@lru_cache(maxsize=256)
+def _fields(kind: type[Struct]) -> dict[str, _Field]:
+    """The fields of a struct, by their key in lower case."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {
+        field.encode_name.lower(): _Field(
+            name=field.name,
+            key=field.encode_name,
+            kind=hints[field.name],
+            required=field.required,
+            # A duration that has a default of its own cannot be null: so it is in ConTest.
+            null_is_wrong=hints[field.name] is Duration or field.default is UNSET,
+        )
+        for field in msgspec.structs.fields(kind)
+    }
+
+
+@lru_cache(maxsize=1024)
+def _plain(kind: Any) -> tuple[Any, bool]:
+    """The type without `| None` and `| UnsetType`, and whether null is one of its values."""
+    if get_origin(kind) not in (Union, types.UnionType):
+        return kind, False
+    members = [member for member in get_args(kind) if member not in (type(None), msgspec.UnsetType)]
+    optional = type(None) in get_args(kind)
+    return (members[0] if len(members) == 1 else kind), optional
+
+
+def pointer(key: str) -> str:
+    """A key as a token of a JSON pointer (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).partition(" - at `")[0]
+    return text[:1].lower() + text[1:]
+
+
+def _name_of(value: Any) -> str:
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "a string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+    }
+    return "null" if value is None else names.get(type(value), type(value).__name__)

@@ -1,0 +1,142 @@
+"""Watches: job events from the store's feed, as they are committed, and the cursors that resume them."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from msgspec import Raw
+
+from contest_core import (
+    Cursor,
+    EventData,
+    Gap,
+    Header,
+    InvalidParameters,
+    JobEvent,
+    JobState,
+    TargetInfo,
+    UnknownJob,
+    Watch,
+)
+from contest_runner.store import EventRow, Store, StoreError
+from contest_runner.times import moment
+
+if TYPE_CHECKING:
+    from contest_runner.store import Changes
+
+_PAGE: Final = 500
+"""Events read together: what one watch holds in memory."""
+
+_CURSOR = re.compile(r"1\.([^.]+)\.([^.]+)\.(all|[0-9]+)\.([0-9]+)", re.ASCII)
+
+_ENDS = frozenset(f"JobState{name}" for name in ("Completed", "Failed", "Cancelled", "CancellationFailed"))
+
+
+def make_cursor(store: Store, job_id: int | None, position: int) -> Cursor:
+    """A cursor behind a feed position: format, store, incarnation, feed, position."""
+    feed = "all" if job_id is None else str(job_id)
+    return Cursor(f"1.{store.id}.{store.incarnation}.{feed}.{position}")
+
+
+def read_cursor(store: Store, job_id: int | None, cursor: Cursor) -> int:
+    """The feed position of a cursor. Raises `InvalidParameters` for one of another store or feed."""
+    match = _CURSOR.fullmatch(str(cursor))
+    if match is None:
+        raise InvalidParameters(reason="the cursor is none of ours", parameter="since")
+    store_id, incarnation, feed, position = match.groups()
+    if (store_id, incarnation) != (store.id, store.incarnation):
+        raise InvalidParameters(reason="the cursor is of another store", parameter="since")
+    if feed != ("all" if job_id is None else str(job_id)):
+        raise InvalidParameters(reason=f"the cursor is of another feed ({feed})", parameter="since")
+    return int(position)
+
+
+class StoreWatch(Watch):
+    """One reader of the feed; its own context manager."""
+
+    def __init__(self, store: Store, job_id: int | None, since: Cursor | None) -> None:
+        self._store = store
+        self._job_id = job_id
+        self._position = 0 if since is None else read_cursor(store, job_id, since)
+        self._from_now = since is None and job_id is None
+        self._events: deque[EventRow] = deque()
+        self._changes: Changes | None = None
+        self._ended = False
+        self.cursor = make_cursor(store, job_id, self._position)
+
+    async def __aenter__(self) -> Self:
+        if self._job_id is not None:
+            row = await self._store.job(self._job_id)
+            if row is None:
+                raise UnknownJob(job_id=self._job_id)
+            self._position = max(self._position, row.first_position - 1)
+        elif self._from_now:
+            self._position = self._store.position()
+        self.cursor = make_cursor(self._store, self._job_id, self._position)
+        self._changes = self._store.changes(self._job_id)
+        self._changes.__enter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._changes is not None:
+            self._changes.__exit__(kind, error, trace)
+
+    async def __anext__(self) -> JobEvent | Gap:
+        while not self._events:
+            if self._ended or not await self._read():
+                raise StopAsyncIteration
+        row = self._events.popleft()
+        self._position = row.position
+        self.cursor = make_cursor(self._store, self._job_id, row.position)
+        if self._job_id is not None and row.name in _ENDS:
+            self._ended = True
+        return as_event(row, self.cursor)
+
+    async def _read(self) -> bool:
+        assert self._changes is not None
+        try:
+            rows = await self._store.events(job_id=self._job_id, after=self._position, limit=_PAGE)
+            if rows:
+                self._events.extend(rows)
+                return True
+            if self._job_id is not None and await self._job_has_ended():
+                return False
+            await self._changes.wait(self._position)
+        except StoreError:
+            return False
+        return True
+
+    async def _job_has_ended(self) -> bool:
+        """Whether nothing more can come: asked only when there is nothing new, after resuming behind the end."""
+        assert self._job_id is not None
+        row = await self._store.job(self._job_id)
+        if row is None or not JobState(row.state).ended:
+            return False
+        return not await self._store.events(job_id=self._job_id, after=self._position, limit=1)
+
+
+def as_event(row: EventRow, cursor: Cursor | None = None) -> JobEvent:
+    """An event of the store as a watch gives it; of a target it knows the ID."""
+    return JobEvent(
+        sequence_id=row.sequence,
+        emit_time=moment(row.time),
+        header=Header(
+            job_id=row.job_id,
+            run_id=row.run_id,
+            test_name=row.test,
+            test_attempt=row.attempt,
+            test_step_label=row.step,
+        ),
+        data=EventData(
+            target=None if row.target is None else TargetInfo(id=row.target),
+            event_name=row.name,
+            payload=None if row.payload is None else Raw(row.payload.encode()),
+        ),
+        phase=row.phase,
+        cursor=None if cursor is None else str(cursor),
+    )

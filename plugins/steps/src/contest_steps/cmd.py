@@ -1,0 +1,146 @@
+"""The step `cmd`, as in ConTest: runs a command on the server, once a target; exit status 0 passes.
+
+Where ConTest hangs or hides, this does not: a command that leaves something in the background is not waited for, a
+stop ends the whole process group, and a failure shows the end of what the command wrote.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from types import NoneType
+from typing import Any, ClassVar, Final
+
+from msgspec import Struct
+
+from contest_core import Blame, Finding, Severity
+from contest_core import Output as StatusOutput
+from contest_core.wire_names import wire_name
+from contest_runner.context import StepContext
+from contest_runner.processes import Output, Process, SpawnError, describe_exit
+from contest_runner.step import Expanded, Step, TargetFailed
+from contest_runner.target import Target
+
+KILL_AFTER: Final = 5.0
+"""Seconds from SIGTERM to SIGKILL when the job is stopped."""
+
+CAPTURE: Final = 8 * 1024 * 1024
+"""Bytes of an output that is emitted whole."""
+
+_SAID: Final = 400
+"""Characters of the end of stderr that go into the error itself."""
+
+
+class CmdStart(Struct, frozen=True, kw_only=True, rename=wire_name):
+    """Payload of `CmdStart`."""
+
+    path: str
+    args: list[str]
+    dir: str
+
+
+class CmdOutput(Struct, frozen=True, kw_only=True, rename=wire_name):
+    """Payload of `CmdStdout` and `CmdStderr`."""
+
+    msg: str
+
+
+def find_executable(executable: str) -> str | None:
+    """The path of an executable: an absolute one as it is, another by the server's PATH."""
+    return executable if os.path.isabs(executable) else shutil.which(executable)
+
+
+def _check_executable(executable: str) -> Iterable[Finding]:
+    if find_executable(executable) is None:
+        message = f"cannot find {executable!r} executable in PATH of the server"
+        yield Finding(severity=Severity.ERROR, code="no_executable", path="", message=message)
+
+
+class CmdParameters(Struct, frozen=True, kw_only=True):
+    """Parameters of `cmd`."""
+
+    executable: str
+    """An absolute path, or a name that is looked up in the server's PATH."""
+    args: list[Expanded[str]] = []
+    """The arguments; each may be a template."""
+    dir: Expanded[str] = ""
+    """Where it runs; the server's directory where empty."""
+    emit_stdout: bool = False
+    """Whether its whole output becomes an event."""
+    emit_stderr: bool = False
+    """Whether its whole error output becomes an event."""
+
+
+class Cmd(Step[CmdParameters]):
+    """Runs a command on the server, once a target."""
+
+    Parameters: ClassVar[type[Struct]] = CmdParameters
+    display_name = "Cmd"
+    events: ClassVar[Mapping[str, type]] = {
+        "CmdStart": CmdStart,
+        "CmdEnd": NoneType,
+        "CmdStdout": CmdOutput,
+        "CmdStderr": CmdOutput,
+    }
+    checks: ClassVar[Mapping[str, Callable[[Any], Iterable[Finding]]]] = {"executable": _check_executable}
+
+    async def run(self, target: Target, parameters: CmdParameters, context: StepContext) -> None:
+        """Runs the command and judges its exit status."""
+        path = find_executable(parameters.executable)
+        if path is None:
+            raise TargetFailed(
+                f"cannot find {parameters.executable!r} executable in PATH", blame=Blame.INFRASTRUCTURE
+            )
+        argv = [path, *parameters.args]
+        await context.emit("CmdStart", CmdStart(path=path, args=argv, dir=parameters.dir))
+        try:
+            returncode, process = await self._finished(argv, parameters, context)
+        except SpawnError as error:
+            await context.emit("CmdEnd")
+            raise TargetFailed(str(error)) from None
+        await context.emit("CmdEnd")
+        if parameters.emit_stdout:
+            await context.emit("CmdStdout", CmdOutput(msg=_whole(process.stdout)))
+        if parameters.emit_stderr:
+            await context.emit("CmdStderr", CmdOutput(msg=_whole(process.stderr)))
+        context.stopping.check()
+        if returncode != 0:
+            raise _failure(returncode, process)
+
+    async def _finished(
+        self, argv: list[str], parameters: CmdParameters, context: StepContext
+    ) -> tuple[int, Process]:
+        capture = CAPTURE if parameters.emit_stdout or parameters.emit_stderr else None
+        async with await context.spawn(argv, cwd=parameters.dir or None, capture=capture) as process:
+            with context.stopping.calling(lambda: _end(process)):
+                return await process.wait(), process
+
+
+def _end(process: Process) -> None:
+    process.send_signal(signal.SIGTERM)
+    asyncio.get_running_loop().call_later(KILL_AFTER, process.send_signal, signal.SIGKILL)
+
+
+def _whole(output: Output) -> str:
+    return _clean((output.whole or b"").decode(errors="replace"))
+
+
+def _clean(text: str) -> str:
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _failure(returncode: int, process: Process) -> TargetFailed:
+    output = StatusOutput(
+        stdout=_clean(process.stdout.text()),
+        stdout_size=process.stdout.size,
+        stderr=_clean(process.stderr.text()),
+        stderr_size=process.stderr.size,
+    )
+    said = (output.stderr or output.stdout).strip()
+    last = said[-_SAID:]
+    if len(said) > _SAID:
+        last = "..." + last
+    return TargetFailed(f"{describe_exit(returncode)}{': ' + last if last else ''}", output=output)

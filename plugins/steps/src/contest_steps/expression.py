@@ -1,0 +1,63 @@
+"""Success expressions, `>=80%`: an operator and a number, of targets or of a hundred; ConTest's grammar.
+
+What ConTest accepts by accident (junk at both ends, `==100%`) is accepted too: its descriptors run unchanged.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+_OPERATORS: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "<": operator.lt,
+    ">": operator.gt,
+    "=": operator.eq,
+}
+"""In the order in which they are tried."""
+
+
+class Expression(Struct, frozen=True, kw_only=True):
+    """A parsed expression."""
+
+    operator: str
+    number: float
+    percentage: bool
+
+    def judge(self, successes: float, total: float) -> tuple[bool, str]:
+        """Whether so many successes satisfy it, and ConTest's words for that."""
+        left = successes / total * 100 if self.percentage else successes
+        holds = _OPERATORS[self.operator](left, self.number)
+        sign = "%" if self.percentage else ""
+        word = self.operator if holds else f"is not {self.operator}"
+        return holds, f"{left:.2f}{sign} {word} {self.number:.2f}{sign}"
+
+
+def parse(text: str) -> Expression:
+    """The expression of a text. Raises `ValueError` with an example."""
+    found = next((symbol for symbol in _OPERATORS if text.startswith(symbol)), None)
+    if found is not None:
+        body = text.strip("<>=")
+        number = body.rstrip("%")
+        try:
+            value = _float(number)
+        except ValueError:
+            pass
+        else:
+            return Expression(operator=found, number=value, percentage=number != body)
+    raise ValueError(f"{text[:60]!r} is no success expression: write one like >=80%, >5 or =100%")
+
+
+def _float(text: str) -> float:
+    """A number as Go's `ParseFloat` reads it, without the forms that only Python knows."""
+    if not text or text != text.strip() or "_" in text:
+        raise ValueError(text)
+    value = float(text)
+    if math.isinf(value) and text.lstrip("+-").lower() not in ("inf", "infinity"):
+        raise ValueError(text)
+    return value

@@ -1,0 +1,32 @@
+"""What this distribution contributes to Contest."""
+
+from __future__ import annotations
+
+from contest_core import Registry, hookimpl
+
+
+@hookimpl
+def contest_register_steps(registry: Registry) -> None:
+    registry.add("cmd", "contest_steps.cmd:Cmd", summary="Runs a command on the server, once a target.")
+    registry.add("echo", "contest_steps.echo:Echo", summary="Writes a text to the log.")
+    registry.add("sleep", "contest_steps.sleep:Sleep", summary="Waits.")
+
+
+@hookimpl
+def contest_register_target_managers(registry: Registry) -> None:
+    registry.add(
+        "targetlist", "contest_steps.target_list:TargetList", summary="The targets stand in the job."
+    )
+
+
+@hookimpl
+def contest_register_fetchers(registry: Registry) -> None:
+    registry.add("literal", "contest_steps.literal:Literal", summary="The steps stand in the job.")
+
+
+@hookimpl
+def contest_register_reporters(registry: Registry) -> None:
+    registry.add("noop", "contest_steps.noop:Noop", summary="Says that all is good.")
+    registry.add(
+        "targetsuccess", "contest_steps.target_success:TargetSuccess", summary="Counts targets that passed."
+    )

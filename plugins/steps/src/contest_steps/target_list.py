@@ -1,0 +1,79 @@
+"""The target manager `TargetList`, as in ConTest: the targets stand in the job."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from msgspec import UNSET, Struct, UnsetType, json
+
+from contest_core.wire_names import wire_name
+from contest_runner.parts import AcquireContext, ReleaseContext, TargetManager
+from contest_runner.target import Target
+
+
+class TargetEntry(Struct, frozen=True, kw_only=True, rename=wire_name):
+    """One target, as a job has it."""
+
+    id: str
+    """Its identifier; not blank."""
+    fqdn: str = ""
+    """Its fully qualified domain name."""
+    primary_ipv4: str | None = None
+    """Its IPv4 address."""
+    primary_ipv6: str | None = None
+    """Its IPv6 address."""
+    tms: Any | UnsetType = UNSET
+    """State of the target manager, any JSON."""
+
+    def __post_init__(self) -> None:
+        if not self.id.strip():
+            raise ValueError("invalid target with empty ID")
+        for address in (self.primary_ipv4, self.primary_ipv6):
+            if address:
+                ipaddress.ip_address(address)
+
+    def target(self) -> Target:
+        """The target."""
+        return Target(
+            id=self.id,
+            fqdn=self.fqdn,
+            primary_ipv4=self.primary_ipv4 or None,
+            primary_ipv6=self.primary_ipv6 or None,
+            state=None if self.tms is UNSET else json.encode(self.tms),
+        )
+
+
+class TargetListAcquireParameters(Struct, frozen=True, kw_only=True, rename=wire_name):
+    """Parameters of `TargetList`."""
+
+    targets: list[TargetEntry] = []
+    """The targets; at least one."""
+
+    def __post_init__(self) -> None:
+        if not self.targets:
+            raise ValueError("there are no targets")
+
+
+class TargetListReleaseParameters(Struct, frozen=True, kw_only=True):
+    """Nothing: there is nothing to release."""
+
+
+class TargetList(TargetManager[TargetListAcquireParameters, TargetListReleaseParameters]):
+    """The targets stand in the job."""
+
+    AcquireParameters: ClassVar[type[Struct]] = TargetListAcquireParameters
+    ReleaseParameters: ClassVar[type[Struct]] = TargetListReleaseParameters
+
+    async def acquire(
+        self, parameters: TargetListAcquireParameters, context: AcquireContext
+    ) -> Sequence[Target]:
+        """Locks all of them, or waits until it can."""
+        targets = [entry.target() for entry in parameters.targets]
+        return await context.locker.acquire(targets, deadline=context.deadline)
+
+    async def release(
+        self, targets: Sequence[Target], parameters: TargetListReleaseParameters, context: ReleaseContext
+    ) -> None:
+        """Has nothing to do."""
