@@ -138,7 +138,8 @@ async def test_what_will_not_die_is_named_and_can_be_asked_again(
         (left,) = await job.finish(grace=0.1)
     assert left.pid == pid
     assert f"process {pid} of job 7 would not die" in caplog.text
-    assert await job.finish(grace=1) == []
+    assert await supervisor.job(7).finish(grace=1) == []
+    assert not lives(pid)
 
 
 async def test_orphans_that_end_by_themselves_are_buried(supervisor: Supervisor, job: JobProcesses) -> None:
@@ -153,6 +154,25 @@ async def test_the_child_of_a_library_is_left_to_it(supervisor: Supervisor, own_
     await until(lambda: not lives(popen.pid))
     assert await supervisor.reap_strays() == 0
     assert popen.wait() == 7
+
+
+async def test_an_orphan_of_a_library_is_buried(supervisor: Supervisor) -> None:
+    argv = ["sh", "-c", "sleep 0.2 & echo $!"]
+    with subprocess.Popen(argv, start_new_session=True, stdout=subprocess.PIPE) as popen:
+        assert popen.stdout is not None
+        pid = int(await asyncio.to_thread(popen.stdout.readline))
+    await until(lambda: not lives(pid))
+    assert procfs.stat(pid) is not None
+    assert await supervisor.reap_strays() == 1
+
+
+async def test_a_child_that_shows_no_marker_is_looked_at_again(supervisor: Supervisor) -> None:
+    orphans = Orphans(Marker("store"), lambda: 0)
+    with subprocess.Popen(["cat"], start_new_session=True, stdin=subprocess.PIPE):
+        orphans.look()
+        assert orphans.restless
+    orphans.look()
+    assert not orphans.restless
 
 
 async def test_a_child_that_nobody_asks_for_is_buried_in_the_end(supervisor: Supervisor) -> None:

@@ -40,8 +40,8 @@ class JobKeeper(Keeper, Protocol):
     def started(self, process: Process) -> None:
         """A process runs; it has one of the slots."""
 
-    def finished(self, job_id: int) -> None:
-        """A job has ended and left nothing."""
+    def finished(self, job_id: int, left: Sequence[Survivor]) -> None:
+        """A job has ended and left what would not die."""
 
     async def kill_survivors(self, job_id: int | None, *, grace: float) -> list[Survivor]:
         """End what lives of a job."""
@@ -58,14 +58,18 @@ class JobProcesses:
         slots: asyncio.Semaphore,
         environment: Mapping[bytes, bytes],
         mark: Mapping[bytes, bytes],
+        spawned: bool,
     ) -> None:
-        """`environment` is what a process gets that is given none of its own, `mark` what is added to any."""
+        """`environment` is what a process gets that is given none of its own, `mark` what is added to any.
+
+        `spawned` says that something of this job may live already.
+        """
         self.job_id = job_id
         self._keeper = keeper
         self._slots = slots
         self._mark = mark
         self._environment = {**environment, **mark}
-        self._spawned = False
+        self._spawned = spawned
         self._finished = False
 
     async def spawn(
@@ -108,15 +112,14 @@ class JobProcesses:
         return process
 
     async def finish(self, grace: float) -> list[Survivor]:
-        """End everything that the job has left, whatever session it fled to; nothing can be spawned after.
+        """End everything that the job has left, whatever session it fled to; this spawns nothing after.
 
         Called when the steps have returned. SIGTERM, SIGKILL after `grace` seconds, and a bounded wait;
         returns what would not die, and may then be called again.
         """
         self._finished = True
         left = await self._keeper.kill_survivors(self.job_id, grace=grace) if self._spawned else []
-        if not left:
-            self._keeper.finished(self.job_id)
+        self._keeper.finished(self.job_id, left)
         return left
 
     async def _patiently(self, start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:

@@ -61,6 +61,8 @@ class Supervisor:
         self._slots = asyncio.Semaphore(at_once or max(4, min(_AT_ONCE, files // 8)))
         self._adopting = False
         self._jobs: dict[int, JobProcesses] = {}
+        self._left: set[int] = set()
+        """Jobs of which something would not die."""
         self._unsettled: set[Process] = set()
         self._next_look: asyncio.TimerHandle | None = None
         self._look_due = 0.0
@@ -89,7 +91,7 @@ class Supervisor:
             self._log.warning("cannot adopt orphans (%s): the end of a job takes longer", reason)
 
     def job(self, job_id: int) -> JobProcesses:
-        """The processes of a job; the same object until it has finished."""
+        """The processes of a job; the same object until it has finished, then a fresh one."""
         if job_id not in self._jobs:
             self._jobs[job_id] = JobProcesses(
                 job_id,
@@ -97,6 +99,7 @@ class Supervisor:
                 slots=self._slots,
                 environment=dict(os.environb),
                 mark=self._marker.environment(job_id),
+                spawned=job_id in self._left,
             )
         return self._jobs[job_id]
 
@@ -145,9 +148,10 @@ class Supervisor:
         while len(self._held) > self._held_limit:
             self._let_go(next(iter(self._held)))
 
-    def finished(self, job_id: int) -> None:
-        """A job has ended and left nothing."""
+    def finished(self, job_id: int, left: Sequence[Survivor]) -> None:
+        """A job has ended and left what would not die."""
         self._jobs.pop(job_id, None)
+        (self._left.add if left else self._left.discard)(job_id)
         for reader in [reader for reader, job in self._held.items() if job == job_id]:
             self._let_go(reader)
 
