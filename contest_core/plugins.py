@@ -1,14 +1,17 @@
 """Finds, loads and lists plugins. Loading is a function: importing this module does nothing.
 
 Called by the program and by tests. Every plugin, ours or not, comes the same way: an entry point in the group
-`contest`. A plugin that fails is kept in the list with its reason and stops only what uses it.
+`contest`. A plugin that fails is kept in the list with its reason and stops only what uses it: each call of a
+hook stands alone, and of one that raises only what it registered itself is forgotten.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 import pluggy
 from msgspec import Struct
@@ -26,6 +29,14 @@ CORE_HOOKS = (
 )
 
 
+OWN = "contest_core"
+"""Whose entries are those that no plugin registered."""
+
+_OWN_FOLDERS = tuple(
+    os.path.dirname(file) for file in (__file__, pluggy.__file__, import_module.__code__.co_filename)
+)
+
+
 class PluginInfo(Struct, kw_only=True):
     """A plugin that was found, whether or not it works."""
 
@@ -38,6 +49,13 @@ class PluginInfo(Struct, kw_only=True):
     """Why it was not loaded, or what in it failed."""
     disabled: bool = False
     """It was switched off by name in the configuration."""
+
+    def failed(self, what: str) -> None:
+        """Adds a reason."""
+        if self.failure is None:
+            self.failure = what
+        elif what not in self.failure:
+            self.failure = f"{self.failure}; {what}"
 
 
 class Plugins:
@@ -53,46 +71,74 @@ class Plugins:
         self.commands = Registry("command")
         self.infos: list[PluginInfo] = []
 
-    def register(self, module: ModuleType | object, info: PluginInfo) -> None:
+    def specify(self, plugin: object, info: PluginInfo) -> None:
+        """Lets a plugin that is not registered yet add hook specifications.
+
+        pluggy holds implementations against specifications when the later of the two comes; with all
+        specifications first, a wrong implementation is an error of the plugin that has it.
+        """
+        alone = pluggy.PluginManager(hookspecs.PROJECT)
+        alone.register(plugin)
+        try:
+            alone.hook.contest_add_hookspecs(plugin_manager=self.manager)
+        # The boundary between the core and other people's code: whatever is raised is theirs.
+        except Exception as error:
+            info.failed(f"contest_add_hookspecs: {_describe(error)}")
+
+    def register(self, plugin: object, info: PluginInfo) -> None:
         """Adds one plugin's module."""
         self.infos.append(info)
-        if info.failure is None and not info.disabled:
-            self.manager.register(module, name=info.name)
+        if plugin is None:
+            return
+        try:
+            self.manager.register(plugin, name=info.name)
+        except (pluggy.PluginValidationError, ValueError) as error:
+            self.manager.unregister(name=info.name)
+            info.failed(_describe(error))
 
     def call(self, hook: str, argument: str, value: object) -> None:
         """Calls one hook plugin by plugin, in the order of their names; a failure is that plugin's alone.
 
         `value` is passed as `argument`; a `Registry` is told whose call it is.
         """
+        caller = getattr(self.manager.hook, hook, None)
+        implementing = caller.get_hookimpls() if caller is not None else []
+        registered = [plugin for _, plugin in self.manager.list_name_plugin()]
         for info in sorted(self.infos, key=lambda info: info.name):
             plugin = self.manager.get_plugin(info.name)
-            implementation = getattr(plugin, hook, None)
-            if plugin is None or implementation is None or info.failure is not None:
+            if not any(implementation.plugin is plugin for implementation in implementing):
                 continue
+            one = self.manager.subset_hook_caller(
+                hook, [other for other in registered if other is not plugin]
+            )
             if isinstance(value, Registry):
                 value.current_plugin = info.name
             try:
-                self.manager.subset_hook_caller(hook, self._others(info.name))(**{argument: value})
+                one(**{argument: value})
             # The boundary between the core and other people's code: whatever is raised is theirs.
             except Exception as error:
-                info.failure = f"{hook}: {_describe(error)}"
+                info.failed(f"{hook}: {_describe(error)}")
                 if isinstance(value, Registry):
                     value.drop(info.name)
-
-    def _others(self, name: str) -> list[object]:
-        return [plugin for other, plugin in self.manager.list_name_plugin() if other != name and plugin]
+        if isinstance(value, Registry):
+            value.current_plugin = OWN
 
     def find_unknown_hooks(self) -> None:
-        """Marks plugins with a hook implementation that nobody specified."""
+        """Marks plugins with a hook that nobody specified, or that they forgot to mark as a hook."""
+        callers = {name: caller for name, caller in vars(self.manager.hook).items() if name[0] != "_"}
         for info in self.infos:
             plugin = self.manager.get_plugin(info.name)
-            for attribute in dir(plugin) if plugin is not None else ():
-                options = self.manager.parse_hookimpl_opts(plugin, attribute)
-                if options is None or options["optionalhook"]:
-                    continue
-                known = getattr(self.manager.hook, attribute, None)
-                if known is None or not known.has_spec():
-                    info.failure = info.failure or f"it implements {attribute}, which nobody specifies"
+            for hook, caller in callers.items():
+                own = [impl for impl in caller.get_hookimpls() if impl.plugin is plugin]
+                if not caller.has_spec() and any(not impl.optionalhook for impl in own):
+                    info.failed(f"it implements {hook}, which no plugin here specifies")
+                if (
+                    plugin is not None
+                    and caller.has_spec()
+                    and not own
+                    and callable(getattr(plugin, hook, None))
+                ):
+                    info.failed(f"{hook} is not marked with @hookimpl")
 
 
 def load_plugins(
@@ -102,9 +148,15 @@ def load_plugins(
     plugins = Plugins()
     off = frozenset(disabled)
     points = sorted(found(), key=lambda point: (point.name, point.distribution))
-    for point in points:
-        _load(plugins, point, off, [other.distribution for other in points if other.name == point.name])
-    plugins.call("contest_add_hookspecs", "plugin_manager", plugins.manager)
+    modules = [
+        _load(point, off, [other.distribution for other in points if other.name == point.name])
+        for point in points
+    ]
+    for info, module in modules:
+        if hasattr(module, "contest_add_hookspecs"):
+            plugins.specify(module, info)
+    for info, module in modules:
+        plugins.register(module, info)
     registries = (
         plugins.listeners,
         plugins.job_managers,
@@ -118,7 +170,9 @@ def load_plugins(
     return plugins
 
 
-def _load(plugins: Plugins, point: EntryPoint, off: frozenset[str], owners: Sequence[str]) -> None:
+def _load(
+    point: EntryPoint, off: frozenset[str], owners: Sequence[str]
+) -> tuple[PluginInfo, ModuleType | None]:
     info = PluginInfo(
         name=point.name,
         module=point.module,
@@ -126,21 +180,33 @@ def _load(plugins: Plugins, point: EntryPoint, off: frozenset[str], owners: Sequ
         version=point.version,
         disabled=point.name in off,
     )
-    module: ModuleType | None = None
+    if info.disabled:
+        return info, None
     try:
         if len(owners) > 1:
             raise RegistrationError(f"entry point {point.name!r} is claimed by {' and '.join(owners)}")
-        if not info.disabled:
-            check_requirement(point)
-            module = import_module(point.module)
-    # The boundary between the core and other people's code: whatever an import raises is theirs.
-    except Exception as error:
-        info.failure = _describe(error)
-    if any(other.name == info.name for other in plugins.infos):
-        plugins.infos.append(info)
-    else:
-        plugins.register(module, info)
+        check_requirement(point)
+        return info, import_module(point.module)
+    # The boundary between the core and other people's code: whatever an import does is theirs.
+    except (Exception, SystemExit) as error:
+        info.failed(_describe(error))
+        return info, None
 
 
-def _describe(error: Exception) -> str:
-    return str(error) if isinstance(error, RegistrationError) else f"{type(error).__name__}: {error}"
+def _describe(error: BaseException) -> str:
+    """One line that says what, and where in the plugin."""
+    words = " ".join(str(error).split())
+    if isinstance(error, RegistrationError | pluggy.PluginValidationError):
+        return words
+    return f"{type(error).__name__}: {words}{_where(error)}"
+
+
+def _where(error: BaseException) -> str:
+    """The first line of somebody else's file on the way to the error: the plugin's own."""
+    trace: Any = error.__traceback__
+    while trace is not None and not isinstance(error, SyntaxError):
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith(("<", *_OWN_FOLDERS)):
+            return f" ({file}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return ""
