@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 from msgspec import Struct
 
-from contest_core.errors import ConnectionLost, ContestError, Unreachable, error_from_wire
+from contest_core.errors import ConnectionLost, ContestError, InvalidDescriptor, Unreachable, error_from_wire
 from contest_core.job_event import Cursor, Gap, JobEvent
 from contest_core.responses import (
+    ZERO_DATA,
     ListResponse,
     LocksResponse,
     Response,
@@ -87,10 +88,14 @@ class Client(ABC):
         """Closes what it opened, and ends what it spawned."""
 
 
+_NULL = msgspec.Raw(b"null")
+_ZEROS = {kind: msgspec.Raw(msgspec.json.encode(data)) for kind, data in ZERO_DATA.items()}
+
+
 class _Envelope(Struct, rename="pascal"):
     server_id: str = msgspec.field(name="ServerID", default="")
     type: str = ""
-    data: msgspec.Raw = msgspec.Raw(b"null")
+    data: msgspec.Raw = _NULL
     error: str | None = None
     code: str | None = None
     msg: str | None = None
@@ -184,9 +189,14 @@ class Contest:
             if envelope.msg is not None:
                 raise error_from_wire(envelope.code, envelope.msg)
             error = None if envelope.error is None else error_from_wire(envelope.code, envelope.error)
+            if error is not None and envelope.data == _NULL:
+                # Beside an error even the zero values may be missing.
+                envelope.data = _ZEROS[kind]
             decoded = msgspec.json.decode(envelope.data, type=data)
         except msgspec.MsgspecError as wrong:
             raise ContestError(f"the server's answer to {verb} is not Contest's: {wrong}") from None
+        if isinstance(error, InvalidDescriptor):
+            error.findings = tuple(getattr(decoded, "findings", None) or ())
         return Response(server_id=envelope.server_id, type=kind, data=decoded, error=error)
 
     def _complete(self, parameters: Mapping[str, object]) -> dict[str, object]:
@@ -211,18 +221,30 @@ async def connect(
 
 
 def client_class(address: str, plugins: Plugins | None = None) -> type[Client]:
-    """The client class for an address's scheme. Raises `Unreachable`."""
+    """The client class for an address's scheme. Raises `Unreachable`, also where its plugin is broken."""
     from contest_core.plugins import load_plugins
 
     scheme = address.partition(":")[0].lower()
-    clients = (plugins or load_plugins()).clients
-    if scheme not in clients:
-        from difflib import get_close_matches  # keeps `contest --help` free of difflib
+    loaded = plugins or load_plugins()
+    if scheme not in loaded.clients:
+        raise Unreachable(address=address, reason=_no_client(scheme, loaded))
+    try:
+        return cast("type[Client]", loaded.clients.load(scheme))
+    # The boundary to other people's code: whatever an import raises is theirs.
+    except Exception as error:
+        plugin = loaded.clients.get(scheme).plugin
+        reason = f"the client of plugin {plugin!r} cannot be loaded: {type(error).__name__}: {error}"
+        raise Unreachable(address=address, reason=reason) from error
 
-        near = get_close_matches(scheme, clients.names(), n=1)
-        hint = f"did you mean {near[0]}:?" if near else f"there are {', '.join(clients.names()) or 'none'}"
-        raise Unreachable(address=address, reason=f"no client for the scheme {scheme!r}; {hint}")
-    return cast("type[Client]", clients.load(scheme))
+
+def _no_client(scheme: str, plugins: Plugins) -> str:
+    from difflib import get_close_matches  # keeps `contest --help` free of difflib
+
+    known = plugins.clients.names()
+    near = get_close_matches(scheme, known, n=1)
+    hint = f"did you mean {near[0]}:?" if near else f"there are {', '.join(known) or 'none'}"
+    broken = [f"; plugin {info.name!r} failed: {info.failure}" for info in plugins.infos if info.failure]
+    return f"no client for the scheme {scheme!r}; {hint}{''.join(broken)}"
 
 
 def _event(message: bytes) -> JobEvent | Gap:

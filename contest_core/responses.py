@@ -160,7 +160,7 @@ _TYPE_JSON = {kind: _encoder.encode(name) for kind, name in RESPONSE_TYPE_TO_NAM
 def encode(answer: Response[Any] | ContestError) -> bytes:
     """The JSON object that a wire carries for this answer or error."""
     if isinstance(answer, ContestError):
-        return _encoder.encode({"Msg": answer.message, "Code": answer.code})
+        return b'{"Msg":%b}' % _error_members(answer)
     data = answer.data
     return b'{"ServerID":%b,"Type":%b,"Data":%b,"Error":%b}' % (
         _encoder.encode(answer.server_id),
@@ -171,4 +171,6 @@ def encode(answer: Response[Any] | ContestError) -> bytes:
 
 
 def _error_members(error: ContestError) -> bytes:
-    return b'%b,"Code":%b' % (_encoder.encode(error.message), _encoder.encode(error.code))
+    # Names of files, and what a client sent, may hold what UTF-8 cannot say.
+    message = error.message.encode("utf-8", "backslashreplace").decode()
+    return b'%b,"Code":%b' % (_encoder.encode(message), _encoder.encode(error.code))
