@@ -1,0 +1,166 @@
+"""What the program writes: results to stdout, everything else to stderr; tables, times, colours.
+
+Used by every command, plugins' too. A reader of stdout that goes away is no error: what would have been written is
+dropped, and a command exits as it would have. Text that comes from jobs and targets never reaches a terminal with
+its control characters.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import IO, Any
+
+import click
+
+from contest_core.status import ZERO_TIME, JobState, Verdict
+
+_COLOURS = {
+    Verdict.PASSED.value: "green",
+    "completed": "green",
+    Verdict.FAILED.value: "red",
+    "cancellation failed": "red",
+    Verdict.ERROR.value: "magenta",
+    "warning": "yellow",
+    Verdict.CANCELLED.value: "yellow",
+    "cancelling": "yellow",
+    "started": "cyan",
+    "running": "cyan",
+}
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
+
+def out(text: str) -> bool:
+    """Writes a line to stdout; false once nobody reads it any more."""
+    stream = sys.stdout
+    shown = printable(text) if is_terminal(stream) else text
+    return _write(stream, lambda: click.echo(shown, file=stream, color=has_colour(stream)))
+
+
+def out_json(encoded: bytes) -> bool:
+    """Writes an encoded JSON value and the end of its line to stdout, whatever stdout's encoding is."""
+    return _write(sys.stdout, lambda: click.echo(encoded))
+
+
+def say(text: str) -> None:
+    """Writes a line to stderr. Nobody is told where that cannot be done: there is no other place."""
+    stream = sys.stderr
+    shown = printable(text) if is_terminal(stream) else text
+    try:
+        click.echo(shown, file=stream, color=has_colour(stream))
+    except OSError:
+        let_go(stream)
+
+
+def let_go(stream: IO[Any]) -> None:
+    """Sends what is still written to a stream nowhere, so that the end of the process does not fail over it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, stream.fileno())
+    finally:
+        os.close(nowhere)
+
+
+def _write(stream: IO[Any], write: Any) -> bool:
+    try:
+        write()
+    except BrokenPipeError:
+        let_go(stream)
+        return False
+    except UnicodeEncodeError as error:
+        raise click.ClickException(f"stdout takes no {error.encoding} text: set PYTHONUTF8=1") from None
+    except OSError as error:
+        from contest_core.cli.failures import Failure, describe_os_error
+
+        let_go(stream)
+        raise Failure(f"cannot write to stdout: {describe_os_error(error)}") from None
+    return True
+
+
+def is_terminal(stream: IO[Any] | None) -> bool:
+    """Whether a person looks at it."""
+    return stream is not None and stream.isatty()
+
+
+def has_colour(stream: IO[Any] | None) -> bool:
+    """Whether colours may be used there: a terminal that has some, and no `NO_COLOR` (https://no-color.org)."""
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return wanted and is_terminal(stream)
+
+
+def printable(text: str) -> str:
+    """The text with control characters written out, but for line ends, tabs and our own colours."""
+    if "\x1b" not in text and text.isprintable():
+        return text
+    pieces = text.split("\x1b")
+    kept = pieces[0].translate(_CONTROL)
+    for piece in pieces[1:]:
+        end = piece.find("m")
+        ours = piece.startswith("[") and end > 0 and piece[1:end].replace(";", "").isdigit()
+        kept += ("\x1b" if ours else "\\x1b") + piece.translate(_CONTROL)
+    return kept
+
+
+def coloured(word: str, colour: str | None = None) -> str:
+    """A state, verdict or severity in its colour; `out` and `say` take the colour away where none is wanted."""
+    foreground = colour or _COLOURS.get(word)
+    return click.style(word, fg=foreground) if foreground else word
+
+
+def state_word(name: str) -> str:
+    """A job state as people say it: `JobStateCancellationFailed` is `cancellation failed`."""
+    state = JobState.from_wire(name)
+    if state is JobState.UNKNOWN:
+        return "not begun" if name in ("", JobState.UNKNOWN.wire_name) else name
+    return state.name.lower().replace("_", " ")
+
+
+def time_text(moment: datetime | None) -> str:
+    """A time on this machine's clock, to the second; `-` where it has not come."""
+    if moment is None or moment == ZERO_TIME:
+        return "-"
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def span_text(seconds: float) -> str:
+    """A length of time for a person: `0.25s`, `12.3s`, `4m05s`, `2h03m`, `3d04h`."""
+    if seconds < 10:
+        return f"{max(seconds, 0):.2f}s"
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if days:
+        return f"{days}d{hour:02}h"
+    return f"{hours}h{minute:02}m" if hours else f"{minutes}m{second:02}s"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, indent: str = "") -> list[str]:
+    """The lines of a table with aligned columns; a cell's line ends are written out. No rows, no lines."""
+    cells = [[" ".join(cell.split("\n")) for cell in row] for row in rows]
+    if not cells:
+        return []
+    lines = [list(header), *cells]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    return [indent + "  ".join(map(_pad, line, widths)).rstrip() for line in lines]
+
+
+def _pad(cell: str, width: int) -> str:
+    return cell + " " * (width - _width(cell))
+
+
+def _width(cell: str) -> int:
+    plain = click.unstyle(cell)
+    if plain.isascii():
+        return len(plain)
+    from unicodedata import combining, east_asian_width
+
+    return sum((east_asian_width(each) in "WF") + 1 for each in plain if not combining(each))
+
+
+def count(number: int, noun: str) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

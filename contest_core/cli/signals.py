@@ -1,0 +1,97 @@
+"""What signals do to a program that runs a server (`serve`, `run`), after the table in the documentation:
+
+    SIGUSR1          drain: no new jobs, the running ones finish
+    SIGTERM, SIGINT  what the configuration says (`on_terminate`); the second cancels, the third exits at once
+    SIGHUP           noted and ignored
+
+Facts of the platform: Python runs a handler in the main thread, between two byte codes, whatever the event loop
+is doing; so the third signal works even while a step's code holds the loop. A handler must not log or take a
+lock, as it may have interrupted one that does: all but the last exit is handed to the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from contest_core.job_manager import Termination
+
+_WORDS = {
+    Termination.DRAIN: "no new jobs, the running ones finish",
+    Termination.PAUSE: "pausing the running jobs",
+    Termination.CANCEL: "cancelling the running jobs",
+}
+
+
+class Signals:
+    """Handles the signals of the process while entered, on the running loop; the handlers before are restored.
+
+    `first` is what the first SIGTERM or SIGINT does, `say` tells a person. Until `attach`, a signal cancels the
+    task that entered: there is nothing to end in good order yet, and `interrupted` is true then.
+    """
+
+    def __init__(self, *, first: Termination, say: Callable[[str], None], flush: Callable[[], None]) -> None:
+        self.interrupted = False
+        """A signal came before there was anything to terminate."""
+        self._first = first
+        self._say = say
+        self._flush = flush
+        self._count = 0
+        self._terminate: Callable[[Termination], None] | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def attach(self, terminate: Callable[[Termination], None]) -> None:
+        """From now on signals call this, in the loop."""
+        self._terminate = terminate
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        handlers = {"SIGTERM": self._end, "SIGINT": self._end, "SIGUSR1": self._drain, "SIGHUP": self._ignore}
+        for name, handler in handlers.items():
+            number = getattr(signal.Signals, name, None)  # Windows has two of them
+            if number is not None:
+                self._before[number] = signal.signal(number, handler)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._before:
+            number, handler = self._before.popitem()
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        self._count += 1
+        if self._count > 2:
+            self._flush()
+            os._exit(128 + number)
+        self._loop.call_soon_threadsafe(self._ask, number, self._count)
+
+    def _drain(self, number: int, frame: FrameType | None) -> None:
+        self._loop.call_soon_threadsafe(self._word, number, Termination.DRAIN, "")
+
+    def _ignore(self, number: int, frame: FrameType | None) -> None:
+        text = f"{signal.Signals(number).name}: ignored; the configuration is read when the program starts"
+        self._loop.call_soon_threadsafe(self._say, text)
+
+    def _ask(self, number: int, count: int) -> None:
+        if count == 1 and self._first is not Termination.CANCEL:
+            self._word(number, self._first, "; once more cancels them")
+        else:
+            more = "two more" if count == 1 else "one more"
+            self._word(number, Termination.CANCEL, f"; after {more} of these the program exits at once")
+
+    def _word(self, number: int, how: Termination, more: str) -> None:
+        name = signal.Signals(number).name
+        if self._terminate is not None:
+            self._say(f"{name}: {_WORDS[how]}{more}")
+            self._terminate(how)
+        elif self._task is not None:
+            self._say(f"{name}: stopping, though not everything is ready yet")
+            self.interrupted = True
+            self._task.cancel()

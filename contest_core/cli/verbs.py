@@ -1,0 +1,266 @@
+"""The commands that ask a server, one a verb.
+
+They know the verbs by the typed client; `start --wait` asks again and again (`waiting`). What to show of a status is
+in `status_text`. A test holds this file to the table of verbs.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from asyncio import CancelledError
+from collections.abc import Sequence
+
+import click
+from click.shell_completion import CompletionItem
+
+from contest_core.cli.asking import Asker, asks
+from contest_core.cli.descriptor import Descriptor, read_descriptor, show_findings
+from contest_core.cli.failures import Failure
+from contest_core.cli.group import OWN, nearest
+from contest_core.cli.output import coloured, count, is_terminal, out, say, state_word, table, time_text
+from contest_core.cli.status_text import status_lines
+from contest_core.cli.waiting import wait_for_end
+from contest_core.errors import ContestError
+from contest_core.responses import ResponseDataList, ResponseDataStart
+from contest_core.status import JobEntry, JobQuery, JobState
+
+REQUEST_WRONG = 2
+"""The exit status where a descriptor is refused."""
+
+BY_VERDICT = "Exit status with --wait: 0 passed, 1 failed, 2 request or file wrong, 3 error, 4 cancelled."
+
+_job = click.argument("job", type=int)
+_file = click.argument("file", type=click.Path(), default="-")
+_wait = click.option("-w", "--wait", is_flag=True, help="Wait for the end and exit by the verdict.")
+
+
+def _states(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> tuple[JobState, ...]:
+    """States by their wire names or in short (`completed`), several in one value with commas between."""
+    return tuple(_state(name) for each in given for name in each.split(","))
+
+
+def _state(name: str) -> JobState:
+    folded = name.strip().lower().removeprefix("jobstate").replace("_", "").replace("-", "")
+    known = {short.replace("-", ""): short for short in _short_states()}
+    if folded in known:
+        return _short_states()[known[folded]]
+    near = nearest(folded, list(known))
+    hint = f", did you mean {known[near]!r}?" if near else f"; there are {', '.join(_short_states())}"
+    raise click.BadParameter(f"no such state {name!r}{hint}")
+
+
+def _complete_state(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    before, comma, last = incomplete.rpartition(",")
+    short = [name for name in _short_states() if name.startswith(last.lower())]
+    return [CompletionItem(f"{before}{comma}{name}") for name in short]
+
+
+def _short_states() -> dict[str, JobState]:
+    return {state.name.lower().replace("_", "-"): state for state in JobState if state}
+
+
+@click.command(short_help=OWN["start"].summary, epilog=BY_VERDICT)
+@_file
+@_wait
+@click.option("--start-key", metavar="KEY", help="Asking again with this key gives the same job.")
+@click.option("--strict", is_flag=True, help="Refuse the job where the server would only warn.")
+@asks
+async def start(asker: Asker, file: str, wait: bool, start_key: str | None, strict: bool) -> int | None:
+    """Start a job on a server.
+
+    FILE is a job descriptor in JSON or YAML; `-`, or none, is stdin. The number of the job is printed.
+
+    Where the server offers start keys the request carries one, so that it can be sent again when its answer was lost.
+    """
+    descriptor = read_descriptor(file)
+    if strict:
+        await asker.need("start.strict", "--strict")
+    if start_key is not None:
+        await asker.need("start.start_key", "--start-key")
+    elif await asker.offers("start.start_key"):
+        start_key = secrets.token_hex(16)
+    data = await _started(asker, descriptor, start_key, strict)
+    return await _follow(asker, data.job_id, wait=wait)
+
+
+async def _started(
+    asker: Asker, descriptor: Descriptor, start_key: str | None, strict: bool
+) -> ResponseDataStart:
+    asked = asker.contest.start(descriptor.json, start_key=start_key, strict=strict)
+    try:
+        response = await asker.answer(asked)
+    except CancelledError:
+        say(
+            "contest: interrupted before the answer came: the job may have been started, `contest list` shows it"
+        )
+        raise
+    show_findings([*response.data.warnings, *response.data.findings], descriptor)
+    return response.result()
+
+
+async def _follow(asker: Asker, job_id: int, *, wait: bool) -> int | None:
+    """After a start: waits for the end, or says which job it is: the bare number where a program reads it."""
+    if wait:
+        return await wait_for_end(asker, job_id)
+    if not asker.as_json:
+        hint = f"job {job_id} started; `contest status {job_id}` shows how it goes"
+        out(hint if is_terminal(sys.stdout) else str(job_id))
+    return None
+
+
+@click.command(short_help=OWN["validate"].summary)
+@_file
+@asks
+async def validate(asker: Asker, file: str) -> int | None:
+    """Have a server check a job and run nothing.
+
+    Everything that is to be said of FILE (`-`, or none, is stdin) is shown at its line and column. What `start` would
+    accept with a warning is an error here; exit status 2 where there is any.
+    """
+    descriptor = read_descriptor(file)
+    data = await asker.result(asker.contest.validate(descriptor.json))
+    findings = data.findings or []
+    show_findings(findings, descriptor)
+    if findings:
+        raise Failure(f"{descriptor.document.source}: {count(len(findings), 'finding')}", REQUEST_WRONG)
+    if not asker.as_json:
+        out(f"{descriptor.document.source}: OK")
+    return None
+
+
+@click.command(short_help=OWN["stop"].summary)
+@_job
+@asks
+async def stop(asker: Asker, job: int) -> None:
+    """Stop JOB, a number.
+
+    Answered when the stop is accepted: its status is `cancelling` until its steps have returned and their processes
+    are gone.
+    """
+    await asker.result(asker.contest.stop(job))
+    if not asker.as_json:
+        out(f"job {job} is being stopped; `contest status {job}` shows when it is cancelled")
+
+
+@click.command(short_help=OWN["status"].summary)
+@_job
+@click.option("--run", type=int, metavar="N", help="Only this run.")
+@click.option("--test", metavar="NAME", help="Only this test.")
+@click.option("--target", metavar="ID", help="Only this target.")
+@click.option("--no-events", is_flag=True, help="Without what steps emitted (with --json).")
+@asks
+async def status(
+    asker: Asker, job: int, run: int | None, test: str | None, target: str | None, no_events: bool
+) -> None:
+    """Show how JOB, a number, goes or went."""
+    for name, given in {"run": run, "test": test, "target": target}.items():
+        if given is not None:
+            await asker.need(f"status.{name}", f"--{name}")
+    if no_events:
+        await asker.need("status.events", "--no-events")
+    # People are not shown events, and they can be most of an answer.
+    without = no_events or (not asker.as_json and await asker.offers("status.events"))
+    asked = asker.contest.status(job, run=run, test=test, target=target, events=not without)
+    data = await asker.result(asked)
+    if data.status is None:
+        raise ContestError(f"{asker.address} has answered without a status")
+    if not asker.as_json:
+        for line in status_lines(job, data.status):
+            if not out(line):
+                break
+
+
+@click.command(short_help=OWN["retry"].summary, epilog=BY_VERDICT)
+@_job
+@_wait
+@click.option("--failed-only", is_flag=True, help="Only the targets that failed.")
+@asks
+async def retry(asker: Asker, job: int, wait: bool, failed_only: bool) -> int | None:
+    """Run JOB, which has ended, again as a new job. The number of the new job is printed."""
+    if failed_only:
+        await asker.need("retry.failed_only", "--failed-only")
+    data = await asker.result(asker.contest.retry(job, failed_only=failed_only))
+    return await _follow(asker, data.new_job_id, wait=wait)
+
+
+@click.command("list", short_help=OWN["list"].summary)
+@click.option(
+    "--state",
+    "--states",
+    "states",
+    multiple=True,
+    callback=_states,
+    shell_complete=_complete_state,
+    metavar="STATE",
+    help="In any of these states: started, completed, failed, cancelled and so on.",
+)
+@click.option("--tag", "--tags", "tags", multiple=True, metavar="TAG", help="With all of these tags.")
+@asks
+async def list_(asker: Asker, states: Sequence[JobState], tags: Sequence[str]) -> None:
+    """List jobs, the newest first.
+
+    --state and --tag may be given several times, or with commas between.
+    """
+    query = JobQuery(
+        states=tuple(states),
+        tags=tuple(tag for given in tags for tag in given.split(",") if tag),
+    )
+    data = await asker.result(asker.contest.list(query))
+    if not asker.as_json:
+        _show_jobs(data)
+
+
+def _show_jobs(data: ResponseDataList) -> None:
+    if data.jobs:
+        header = ("JOB", "NAME", "STATE", "VERDICT", "REQUESTOR", "STARTED", "ENDED")
+        newest_first = sorted(data.jobs, key=lambda entry: entry.job_id, reverse=True)
+        out("\n".join(table(header, map(_job_row, newest_first))))
+    elif data.job_ids:
+        # A server of ConTest's own, which lists numbers only.
+        out("\n".join(table(("JOB",), ([str(job_id)] for job_id in sorted(data.job_ids, reverse=True)))))
+    else:
+        say("no jobs")
+
+
+def _job_row(entry: JobEntry) -> Sequence[str]:
+    verdict = coloured(entry.verdict) if entry.verdict else "-"
+    return (
+        str(entry.job_id),
+        entry.name,
+        coloured(state_word(entry.state_name)),
+        f"{verdict} (flaky)" if entry.flaky else verdict,
+        entry.principal or entry.requestor,
+        time_text(entry.start_time),
+        time_text(entry.end_time),
+    )
+
+
+@click.command(short_help=OWN["locks"].summary)
+@asks
+async def locks(asker: Asker) -> None:
+    """List locked targets: by which job, since when, until when."""
+    data = await asker.result(asker.contest.locks())
+    if asker.as_json:
+        return
+    header = ("TARGET", "JOB", "SINCE", "UNTIL")
+    rows = [
+        (lock.target, str(lock.job_id), time_text(lock.since), time_text(lock.until))
+        for lock in data.locks or []
+    ]
+    if rows:
+        out("\n".join(table(header, rows)))
+    else:
+        say("no target is locked")
+
+
+@click.command(short_help=OWN["version"].summary)
+@asks
+async def version(asker: Asker) -> None:
+    """Show what a server speaks and offers. `contest --version` is the version of this program."""
+    response = await asker.answer(asker.contest.version())
+    data = response.result()
+    if not asker.as_json:
+        out(f"server {response.server_id} at {asker.address}\nAPI version {data.version}")
+        if data.capabilities:
+            out(f"offers {', '.join(data.capabilities)}")

@@ -1,0 +1,146 @@
+"""`start --wait` and `retry --wait`: asking until the end, and exiting by the verdict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from contest_core import (
+    ConnectionLost,
+    JobReport,
+    JobState,
+    Report,
+    ResponseDataList,
+    ResponseDataRetry,
+    ResponseDataStart,
+    ResponseDataStatus,
+    TooLarge,
+    UnknownJob,
+    Unreachable,
+    encode,
+)
+from contest_core.cli import waiting
+
+Invoke = Callable[..., Result]
+
+JOB = '{"JobName": "smoke", "Version": "1.0"}'
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch, server: Any) -> None:
+    monkeypatch.setattr(waiting, "LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(waiting, "SHARE", 0)
+    server.answers["start"] = [server.answer(ResponseDataStart(job_id=7))]
+
+
+def seen(server: Any, *statuses: Any) -> None:
+    server.answers["status"] = [server.answer(ResponseDataStatus(status=status)) for status in statuses]
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "status"),
+    [
+        (JobState.COMPLETED, "passed", 0),
+        (JobState.COMPLETED, "failed", 1),
+        (JobState.FAILED, "error", 3),
+        (JobState.CANCELLED, "cancelled", 4),
+        (JobState.CANCELLATION_FAILED, "cancelled", 4),
+        (JobState.COMPLETED, "a-newer-verdict", 3),
+        (JobState.PAUSE_FAILED, None, 3),
+    ],
+)
+def test_the_verdict_is_the_exit_status(
+    invoke: Invoke, server: Any, state: JobState, verdict: str | None, status: int
+) -> None:
+    seen(server, server.status(JobState.STARTED), server.status(state, verdict=verdict))
+    result = invoke("start", "--wait", stdin=JOB)
+    assert result.exit_code == status
+    assert result.stdout.startswith("job 7  smoke  ")
+
+
+@pytest.mark.parametrize(
+    ("state", "success", "status"),
+    [
+        (JobState.COMPLETED, True, 0),
+        (JobState.COMPLETED, False, 1),
+        (JobState.FAILED, True, 3),
+        (JobState.CANCELLED, True, 4),
+    ],
+)
+def test_contests_own_servers_give_no_verdict_so_reports_and_state_decide(
+    invoke: Invoke, server: Any, state: JobState, success: bool, status: int
+) -> None:
+    time = server.status().start_time
+    report = Report(job_id=7, run_id=1, reporter_name="R", report_time=time, success=success, data=None)
+    reports = JobReport(job_id=7, run_reports=[[report]], final_reports=None)
+    seen(server, server.status(state, job_report=reports))
+    assert invoke("start", "--wait", stdin=JOB).exit_code == status
+
+
+def test_a_change_is_a_line_on_stderr_and_the_same_state_is_not_told_twice(
+    invoke: Invoke, server: Any
+) -> None:
+    started = server.status(JobState.STARTED)
+    cancelling = server.status(JobState.CANCELLING)
+    seen(server, started, started, cancelling, server.status(verdict="passed"))
+    result = invoke("start", "--wait", stdin=JOB)
+    assert result.stderr.splitlines() == ["job 7 smoke: started", "job 7 smoke: cancelling"]
+    assert all(sent["events"] is False for sent in server.calls("status"))
+
+
+def test_json_prints_the_answer_to_start_and_the_last_status(invoke: Invoke, server: Any) -> None:
+    seen(server, server.status(JobState.STARTED), server.status(verdict="failed"))
+    result = invoke("start", "--wait", "--json", stdin=JOB)
+    first, last = map(json.loads, result.stdout.splitlines())
+    assert result.exit_code == 1
+    assert first["Data"]["JobID"] == 7
+    assert last["Data"]["Status"]["Verdict"] == "failed"
+
+
+def test_a_server_that_is_away_for_a_while_is_waited_for(invoke: Invoke, server: Any) -> None:
+    seen(server, server.status(JobState.STARTED), server.status(verdict="passed"))
+    away = [ConnectionLost(address="fake:", reason="gone"), *[Unreachable(address="fake:", reason="no")] * 9]
+    server.answers["status"][1:1] = away
+    result = invoke("start", "--wait", stdin=JOB)
+    assert result.exit_code == 0
+    assert "cannot reach fake:: no; waiting" in result.stderr
+
+
+def test_a_server_that_stays_away_ends_the_waiting_with_a_hint(
+    invoke: Invoke, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "PATIENCE", -1.0)
+    server.answers["status"] = [Unreachable(address="fake:", reason="no")]
+    result = invoke("start", "--wait", stdin=JOB)
+    assert result.exit_code == 3
+    assert "job 7 may go on; `contest status 7` shows it" in result.stderr
+
+
+def test_a_refusal_ends_the_waiting(invoke: Invoke, server: Any) -> None:
+    server.answers["status"] = [server.answer(ResponseDataStatus(status=None), UnknownJob(job_id=7))]
+    assert invoke("start", "--wait", stdin=JOB).exit_code == 2
+
+
+def test_a_job_whose_status_is_too_large_is_followed_by_the_list(invoke: Invoke, server: Any) -> None:
+    server.answers["status"] = [encode(TooLarge(what="the answer", limit=1, hint="ask for a run"))]
+    running = server.entry(7, state_name="JobStateStarted", verdict=None)
+    server.answers["list"] = [
+        server.answer(ResponseDataList(job_ids=[7], jobs=[running])),
+        server.answer(ResponseDataList(job_ids=[7], jobs=[server.entry(7, verdict="failed")])),
+    ]
+    result = invoke("start", "--wait", stdin=JOB)
+    assert result.exit_code == 1
+    assert result.stdout == "job 7  job-7  completed  failed\n"
+    assert len(server.calls("status")) == 1
+
+
+def test_a_retry_is_waited_for_as_a_start_is(invoke: Invoke, server: Any) -> None:
+    server.answers["retry"] = [server.answer(ResponseDataRetry(job_id=7, new_job_id=8))]
+    seen(server, server.status(verdict="cancelled"))
+    assert invoke("retry", "7", "--wait").exit_code == 4
+    assert server.calls("status")[0]["jobID"] == 8
