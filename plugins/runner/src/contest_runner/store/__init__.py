@@ -1,0 +1,66 @@
+"""The durable store of the runner, and the locker on it."""
+
+from contest_runner.store.errors import (
+    AcquireTimeout,
+    LeaseLost,
+    LockLost,
+    StartKeyTaken,
+    StoreClosed,
+    StoreError,
+    StoreFailed,
+    StoreLocked,
+    StoreTooNew,
+)
+from contest_runner.store.feed import Changes
+from contest_runner.store.rows import (
+    AcquisitionRow,
+    Blocker,
+    Created,
+    EventRow,
+    Held,
+    IntentRow,
+    JobEnd,
+    JobRow,
+    Lease,
+    Locked,
+    LockRow,
+    NewJob,
+    NewRun,
+    ReportRow,
+    RunRow,
+    SavedState,
+)
+from contest_runner.store.store import Store, system_clock_us
+from contest_runner.store.transaction import REFUSED_NAME
+
+__all__ = [
+    "REFUSED_NAME",
+    "AcquireTimeout",
+    "AcquisitionRow",
+    "Blocker",
+    "Changes",
+    "Created",
+    "EventRow",
+    "Held",
+    "IntentRow",
+    "JobEnd",
+    "JobRow",
+    "Lease",
+    "LeaseLost",
+    "LockLost",
+    "LockRow",
+    "Locked",
+    "NewJob",
+    "NewRun",
+    "ReportRow",
+    "RunRow",
+    "SavedState",
+    "StartKeyTaken",
+    "Store",
+    "StoreClosed",
+    "StoreError",
+    "StoreFailed",
+    "StoreLocked",
+    "StoreTooNew",
+    "system_clock_us",
+]

@@ -1,0 +1,47 @@
+"""What is committed together.
+
+The writer gathers a `Batch` on the event loop and hands it to its thread.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection
+
+from contest_runner.store.schema import events
+
+WIDTH = len(events.columns)
+"""Cells of a row of events."""
+
+
+class Operation:
+    """One `Store.write`: what to do in the transaction, and who waits for its result."""
+
+    __slots__ = ("future", "run")
+
+    def __init__(self, run: Callable[[Connection], Any], future: Future[Any]) -> None:
+        self.run = run
+        self.future = future
+
+
+class Batch:
+    """Rows of events and operations that become one transaction: the rows, then the operations in order."""
+
+    __slots__ = ("cells", "first", "operations", "waiters")
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        """The feed position of its first row."""
+        self.cells: list[Any] = []
+        """The rows' values in the order of the table's columns, row after row: what a statement takes."""
+        self.operations: list[Operation] = []
+        self.waiters: list[Future[None]] = []
+        """One for each task: a task that is cancelled cancels what it waits for, which nobody may share."""
+
+    @property
+    def last(self) -> int:
+        """The feed position of its last row; before `first` where it has none."""
+        return self.first + len(self.cells) // WIDTH - 1

@@ -1,0 +1,175 @@
+"""What the store asks of a database, and what differs between them.
+
+The store calls a `Database`; an implementation knows one kind: how to open it, what a batch of rows looks
+like as statements, what an error means. SQLite is the one that exists (`contest_runner.store.sqlite`); another is
+a module beside it and a line in `find`. All SQL elsewhere in the package is what every database understands.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from importlib import import_module
+from logging import Logger, LoggerAdapter
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.engine import URL, Dialect, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.sql.expression import ClauseElement
+
+from contest_runner.store.errors import StoreError
+
+Log = Logger | LoggerAdapter[Logger]
+
+BulkInsert = Callable[[Connection, Sequence[Any]], None]
+"""Inserts rows given as one flat sequence of their values, in the order of the table's columns."""
+
+_KINDS = {"sqlite": "contest_runner.store.sqlite:SQLite"}
+
+
+class Fault(Enum):
+    """What an error of the database means."""
+
+    REFUSED = "refused"
+    """The statement or its values are at fault; others may do."""
+    WAIT = "wait"
+    """Nothing is wrong with the values: a full disk, a locked file. Trying again may help."""
+    FATAL = "fatal"
+    """Nothing more can be written: the database is damaged."""
+
+
+class Database(ABC):
+    """One database, open from `open` to `close`. Its methods block: they are called in threads."""
+
+    one_server: ClassVar[bool]
+    """True where `open` makes sure that no other process writes here: leases of earlier ones are void."""
+
+    writer: Connection
+    """For the one thread that writes, between `begin` and `commit` or `rollback`."""
+    readers: Sequence[Connection]
+    """Each for one thread at a time; each transaction sees one state of everything."""
+
+    @abstractmethod
+    def __init__(self, url: URL, *, directory: Path, log: Log, synchronous: str) -> None:
+        """Do no I/O. Raises StoreError where the address or the setting is no good."""
+
+    @abstractmethod
+    def open(self) -> None:
+        """Connect, make or migrate the tables. Raises StoreError, and then nothing is left open."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give everything back. May be called once, after every thread has let go."""
+
+    @abstractmethod
+    def interrupt(self) -> None:
+        """End the queries that readers are in the middle of. Called from any thread."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Begin a transaction of the writer, with the right to write."""
+
+    def commit(self) -> None:
+        """End the writer's transaction: what it did is on disk when this returns."""
+        self.writer.connection.commit()
+        self._forget_transaction()
+
+    def rollback(self) -> None:
+        """End the writer's transaction, if there is one: it did nothing."""
+        self.writer.connection.rollback()
+        self._forget_transaction()
+
+    def _forget_transaction(self) -> None:
+        # The transactions are the driver's (SQLAlchemy's own are dear); one that SQLAlchemy thinks it has
+        # begun, because an operation used it, is over.
+        if self.writer.in_transaction():
+            self.writer.rollback()
+
+    @abstractmethod
+    def bulk_insert(self, table: Table, conflict: str = "") -> BulkInsert:
+        """The fastest way to insert many rows; `conflict` is an ON CONFLICT clause."""
+
+    @abstractmethod
+    def fault(self, error: Exception) -> Fault:
+        """What an error means that was raised while executing; one that is not the database's is REFUSED."""
+
+    @abstractmethod
+    def explain(self, error: Exception) -> str:
+        """The error as half a sentence for an operator, with what to do about it."""
+
+
+def execute(connection: Connection, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
+    """Execute it with the driver's own cursor, and return that.
+
+    What is written often goes this way: past SQLAlchemy a small statement costs a fifth.
+    """
+    cursor = connection.connection.cursor()
+    cursor.execute(statement, values)
+    return cursor
+
+
+class Prepared:
+    """A statement written in Core, compiled once, executed with named values.
+
+    Values go to the driver as they are, so only types that every driver knows may be used: int, str, bytes,
+    bool, None.
+    """
+
+    def __init__(self, statement: ClauseElement) -> None:
+        self._statement = statement
+        self._compiled: tuple[type[Dialect], str, Sequence[str] | None] | None = None
+
+    def run(self, connection: Connection, **values: Any) -> int:
+        """Execute it; how many rows it changed. The values are those of its bind parameters."""
+        cursor = self._execute(connection, values)
+        count: int = cursor.rowcount
+        cursor.close()
+        return count
+
+    def row(self, connection: Connection, **values: Any) -> tuple[Any, ...] | None:
+        """Execute it; the first row of its answer."""
+        cursor = self._execute(connection, values)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        cursor.close()
+        return rows[0] if rows else None
+
+    def number(self, connection: Connection, **values: Any) -> int:
+        """Execute it; the number that it answers with."""
+        row = self.row(connection, **values)
+        if row is None:
+            raise StoreError("the database gave no number")
+        return int(row[0])
+
+    def _execute(self, connection: Connection, values: Mapping[str, Any]) -> Any:
+        kind, sql, names = self._compiled or self._compile(connection)
+        if kind is not type(connection.dialect):
+            kind, sql, names = self._compile(connection)
+        return execute(connection, sql, values if names is None else [values[name] for name in names])
+
+    def _compile(self, connection: Connection) -> tuple[type[Dialect], str, Sequence[str] | None]:
+        made: Any = self._statement.compile(dialect=connection.dialect)
+        # One assignment: stores in other threads share this object.
+        self._compiled = (
+            type(connection.dialect),
+            made.string,
+            made.positiontup if made.positional else None,
+        )
+        return self._compiled
+
+
+def find(url: str) -> tuple[type[Database], URL]:
+    """The kind of database that an address names, and the address taken apart. Raises StoreError."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise StoreError("the store's address cannot be read; one is sqlite:///contest.db") from error
+    place = _KINDS.get(parsed.get_backend_name())
+    if place is None:
+        known = ", ".join(sorted(_KINDS))
+        raise StoreError(f"no store of the kind {parsed.get_backend_name()!r}; there is: {known}")
+    module, name = place.split(":")
+    kind: type[Database] = getattr(import_module(module), name)
+    return kind, parsed

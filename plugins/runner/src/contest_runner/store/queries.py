@@ -1,0 +1,187 @@
+"""What is read: each function is one question, answered from one state of the database.
+
+`Store` calls them in its readers' threads. They see what is committed and change nothing. The SQL is what every
+database has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from itertools import starmap
+from typing import Any
+
+from msgspec import structs
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+
+from contest_runner.store import schema
+from contest_runner.store.rows import (
+    AcquisitionRow,
+    EventRow,
+    IntentRow,
+    JobRow,
+    ReportRow,
+    RunRow,
+    SavedState,
+)
+
+_jobs = schema.jobs.c
+_events = schema.events.c
+_segments = schema.event_segments.c
+_heavy = {"start_digest", "descriptor", "plan"}
+_JOB_COLUMNS = [column for column in _jobs if column.name not in _heavy]
+_JOB = select(*_JOB_COLUMNS)
+
+_IN = 500
+"""How many values an IN list has at most: databases have limits."""
+
+
+def job(connection: Connection, job_id: int) -> JobRow | None:
+    """One job."""
+    found = _rows(connection, _JOB.where(_jobs.job_id == job_id))
+    return found[0] if found else None
+
+
+def jobs(
+    connection: Connection,
+    *,
+    states: Collection[int],
+    tags: Collection[str],
+    requestors: Collection[str],
+    name: str | None,
+    limit: int | None,
+    before: int | None,
+) -> list[JobRow]:
+    """Those that meet every condition that is not empty, the newest first."""
+    conditions: list[ColumnElement[bool]] = []
+    if states:
+        conditions.append(_jobs.state.in_(states))
+    if requestors:
+        conditions.append(_jobs.requestor.in_(requestors))
+    if name is not None:
+        conditions.append(_jobs.name == name)
+    if before is not None:
+        conditions.append(_jobs.job_id < before)
+    job_tags = schema.job_tags.c
+    conditions.extend(_jobs.job_id.in_(select(job_tags.job_id).where(job_tags.tag == tag)) for tag in tags)
+    return _rows(connection, _JOB.where(*conditions).order_by(_jobs.job_id.desc()).limit(limit))
+
+
+def unfinished(connection: Connection) -> list[JobRow]:
+    """Those that have not ended, the oldest first, with their plans and intents."""
+    waiting = _jobs.end_time.is_(None)
+    table = schema.intents.c
+    intents: dict[int, list[IntentRow]] = {}
+    open_ones = select(schema.intents).where(table.done.is_(False)).order_by(table.intent_id)
+    for row in connection.execute(open_ones):
+        intents.setdefault(row.job_id, []).append(IntentRow(**row._mapping))
+    plans = {
+        row.job_id: row.plan for row in connection.execute(select(_jobs.job_id, _jobs.plan).where(waiting))
+    }
+    return [
+        structs.replace(row, plan=plans[row.job_id], intents=tuple(intents.get(row.job_id, ())))
+        for row in _rows(connection, _JOB.where(waiting).order_by(_jobs.job_id))
+    ]
+
+
+def column(connection: Connection, job_id: int, name: str) -> str | None:
+    """One of the long columns of a job."""
+    found: str | None = connection.execute(select(_jobs[name]).where(_jobs.job_id == job_id)).scalar()
+    return found
+
+
+def runs(connection: Connection, job_id: int, last: int | None) -> list[RunRow]:
+    """The runs that have ended, oldest first; with `last`, so many of the newest."""
+    table = schema.runs.c
+    statement = select(table.run_id, table.start_time, table.end_time, table.status)
+    found = connection.execute(
+        statement.where(table.job_id == job_id).order_by(table.run_id.desc()).limit(last)
+    )
+    return [RunRow(**row._mapping) for row in found][::-1]
+
+
+def reports(connection: Connection, job_id: int, run_id: int | None) -> list[ReportRow]:
+    """Of one run or of all, in the order of run and reporter."""
+    table = schema.reports.c
+    conditions = [table.job_id == job_id] + ([] if run_id is None else [table.run_id == run_id])
+    statement = select(
+        table.run_id,
+        table.position_in_run.label("position"),
+        table.reporter_name.label("reporter"),
+        table.time,
+        table.success,
+        table.data,
+    ).order_by(table.run_id, table.position_in_run)
+    return [ReportRow(**row._mapping) for row in connection.execute(statement.where(*conditions))]
+
+
+def acquisitions(connection: Connection, job_id: int, run_id: int | None) -> list[AcquisitionRow]:
+    """Of one run or of all, in the order of run, test and attempt."""
+    table = schema.acquisitions.c
+    conditions = [table.job_id == job_id] + ([] if run_id is None else [table.run_id == run_id])
+    statement = _of(schema.acquisitions).order_by(table.run_id, table.test_index, table.attempt)
+    return [AcquisitionRow(**row._mapping) for row in connection.execute(statement.where(*conditions))]
+
+
+def saved_states(connection: Connection, job_id: int, run_id: int) -> list[SavedState]:
+    """What the steps of a run that has not ended saved."""
+    table = schema.saved_states.c
+    statement = _of(schema.saved_states).where(table.job_id == job_id, table.run_id == run_id)
+    return [SavedState(**row._mapping) for row in connection.execute(statement)]
+
+
+def events(
+    connection: Connection, *, job_id: int | None, after: int, limit: int, until: int | None
+) -> list[EventRow]:
+    """Those behind the position `after`, and up to `until`, in the order of the feed."""
+    conditions = [_events.position > after] + ([] if until is None else [_events.position <= until])
+    statement = select(schema.events)
+    if job_id is None:
+        statement = statement.order_by(_events.position)
+    else:
+        first = _segments.segment * schema.SEGMENT
+        conditions += [
+            _segments.job_id == job_id,
+            _segments.segment >= after // schema.SEGMENT,
+            _events.position.between(first, first + (schema.SEGMENT - 1)),
+            _events.job_id == job_id,
+        ]
+        # By segment first: then both are read in their own order, and nothing is sorted.
+        statement = statement.join_from(schema.event_segments, schema.events, _events.job_id == job_id)
+        statement = statement.order_by(_segments.segment, _events.position)
+    return list(starmap(EventRow, connection.execute(statement.where(*conditions).limit(limit))))
+
+
+def last_position(connection: Connection) -> int:
+    """The feed position of the newest event; 0 where there is none."""
+    return int(connection.execute(select(func.coalesce(func.max(_events.position), 0))).scalar_one())
+
+
+def meta(connection: Connection) -> dict[str, str]:
+    """The rows of `meta`."""
+    rows = connection.execute(select(schema.meta.c.key, schema.meta.c.value))
+    return {row.key: row.value for row in rows}
+
+
+def _of(table: Any) -> Select[Any]:
+    """A job's rows, without the job."""
+    return select(*[column for column in table.columns if column.name != "job_id"])
+
+
+def _rows(connection: Connection, statement: Select[Any]) -> list[JobRow]:
+    found = connection.execute(statement).all()
+    tags = _tags(connection, [row.job_id for row in found])
+    return [_job(row, tags.get(row.job_id, ())) for row in found]
+
+
+def _job(row: Row[Any], tags: Iterable[str]) -> JobRow:
+    return JobRow(**row._mapping, tags=tuple(tags))
+
+
+def _tags(connection: Connection, job_ids: Sequence[int]) -> dict[int, list[str]]:
+    table = schema.job_tags.c
+    tags: dict[int, list[str]] = {}
+    for start in range(0, len(job_ids), _IN):
+        of_these = table.job_id.in_(job_ids[start : start + _IN])
+        for job_id, tag in connection.execute(select(table.job_id, table.tag).where(of_these)):
+            tags.setdefault(job_id, []).append(tag)
+    return tags

@@ -1,0 +1,249 @@
+"""The loop's side of writing: gathers, hands over, tells everybody.
+
+Tasks of the event loop append rows and operations; one thread commits them. A commit begins at once when
+none is under way; while one is, the next batch gathers: no timer, so a lone job does not wait and a thousand
+share each sync. Batches are committed in the order in which they were gathered, one after the other.
+
+While a commit is under way the loop sleeps ten microseconds each millisecond. Without that, a loop whose
+slices are shorter than the interpreter's switch interval takes the interpreter's lock back at each turn
+before the thread gets it, and the thread stands still.
+"""
+
+from __future__ import annotations
+
+import time as _time
+from asyncio import AbstractEventLoop, Future, to_thread
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+from contest_runner.store.batch import WIDTH, Batch, Operation
+from contest_runner.store.errors import StoreClosed, StoreError, StoreFailed
+from contest_runner.store.feed import Feed
+from contest_runner.store.transaction import Done, Fatal, Outcome, Transactor, Unwell
+
+T = TypeVar("T")
+
+MAX_ROWS = 20_000
+"""Rows gathered, beyond which `room` waits."""
+
+MAX_PAYLOAD = 32 << 20
+"""Characters of payload gathered, beyond which `room` waits."""
+
+FIRST_DELAY = 0.05
+LAST_DELAY = 5.0
+"""Seconds before a batch is tried again: doubled from the first to the last."""
+
+NUDGE_EVERY = 0.001
+NUDGE = 0.00001
+
+
+class Later(Protocol):
+    """`loop.call_later`; tests give another."""
+
+    def __call__(self, delay: float, callback: Callable[[], None], /) -> object:
+        """Call it after so many seconds."""
+
+
+class Writer:
+    """See the module. All methods are called on the event loop."""
+
+    def __init__(
+        self,
+        transactor: Transactor,
+        feed: Feed,
+        loop: AbstractEventLoop,
+        *,
+        on_health: Callable[[str | None], None],
+        on_fatal: Callable[[StoreFailed], None],
+        later: Later | None = None,
+    ) -> None:
+        self._transactor = transactor
+        self._feed = feed
+        self._loop = loop
+        self._on_health = on_health
+        self._on_fatal = on_fatal
+        self._later: Later = later or loop.call_later
+        self._gathered = Batch(feed.position + 1)
+        self._cells = self._gathered.cells
+        self._payload = 0
+        self._next = self._gathered.first
+        self._scheduled = False
+        self._crowded: list[Future[None]] = []
+        self._future: Callable[[], Future[None]] = partial(Future, loop=loop)
+        self._out: Batch | None = None
+        self._nudging = False
+        self._delay = 0.0
+        self._resting = False
+        self._error: StoreError | None = None
+        self._closing = False
+        self._work: SimpleQueue[Batch | None] = SimpleQueue()
+        self._thread = Thread(target=self._serve, name="contest-store", daemon=True)
+        self._thread.start()
+
+    def append(
+        self,
+        job_id: int,
+        sequence: int,
+        run_id: int | None,
+        test: str | None,
+        phase: str | None,
+        attempt: int | None,
+        step: str | None,
+        target: str | None,
+        name: str,
+        time: int,
+        payload: str | None,
+        token: int | None,
+    ) -> None:
+        """Add a row of events to the batch being gathered, under the next feed position."""
+        position = self._next
+        self._next = position + 1
+        self._cells += (
+            position, job_id, sequence, run_id, test, phase, attempt, step, target, name, time, payload, token,
+        )  # fmt: skip
+        if payload is not None:
+            self._payload += len(payload)
+        if not self._scheduled:
+            self._schedule()
+
+    @property
+    def next_position(self) -> int:
+        """What the next event appended will get."""
+        return self._next
+
+    def committed(self) -> Future[None]:
+        """Await it: all that was appended so far is on disk. Raises StoreFailed or StoreClosed."""
+        future = self._future()
+        if self._cells or self._gathered.operations:
+            self._gathered.waiters.append(future)
+        elif self._out is not None:
+            self._out.waiters.append(future)
+        elif self._error is not None:
+            future.set_exception(self._error)
+        else:
+            future.set_result(None)
+        return future
+
+    def submit(self, run: Callable[[Connection], T]) -> Future[T]:
+        """Add an operation to the batch being gathered; the future knows when the batch is on disk."""
+        future: Future[T] = self._loop.create_future()
+        self._gathered.operations.append(Operation(run, future))
+        if not self._scheduled:
+            self._schedule()
+        return future
+
+    async def room(self) -> None:
+        """Wait while too much is gathered."""
+        while len(self._cells) >= MAX_ROWS * WIDTH or self._payload >= MAX_PAYLOAD:
+            waiter = self._future()
+            self._crowded.append(waiter)
+            await waiter
+
+    async def close(self) -> None:
+        """Commit what there is, and end the thread. Nothing may be appended any more.
+
+        Raises StoreFailed where the database did not take it at one last try.
+        """
+        self._closing = True
+        self._retry()
+        try:
+            await self.committed()
+        finally:
+            self._end(self._error or StoreClosed())
+            self._work.put(None)
+            await to_thread(self._thread.join)
+
+    def _schedule(self) -> None:
+        self._scheduled = True
+        if self._out is None:
+            # Not now: what other tasks append in this turn of the loop shares the commit.
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        batch = self._gathered
+        self._gathered = Batch(self._next)
+        self._cells = self._gathered.cells
+        self._payload = 0
+        self._scheduled = False
+        for waiter in self._crowded:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._crowded.clear()
+        if self._error is not None:
+            _fail(batch, self._error)
+        else:
+            self._out = batch
+            self._send(batch)
+
+    def _send(self, batch: Batch) -> None:
+        self._work.put(batch)
+        if not self._nudging:
+            self._nudging = True
+            self._loop.call_later(NUDGE_EVERY, self._nudge)
+
+    def _nudge(self) -> None:
+        self._nudging = self._out is not None and not self._resting
+        if self._nudging:
+            _time.sleep(NUDGE)
+            self._loop.call_later(NUDGE_EVERY, self._nudge)
+
+    def _serve(self) -> None:
+        """The thread."""
+        while (batch := self._work.get()) is not None:
+            outcome = self._transactor.execute(batch)
+            self._loop.call_soon_threadsafe(self._finish, batch, outcome)
+
+    def _finish(self, batch: Batch, outcome: Outcome) -> None:
+        if isinstance(outcome, Unwell) and not self._closing:
+            self._on_health(outcome.reason)
+            self._delay = min(self._delay * 2 or FIRST_DELAY, LAST_DELAY)
+            self._resting = True
+            self._later(self._delay, self._retry)
+            return
+        self._out = None
+        if isinstance(outcome, Done):
+            self._settle(batch, outcome)
+        else:
+            failed = StoreFailed(outcome.reason)
+            self._end(failed)
+            _fail(batch, failed)
+            if isinstance(outcome, Fatal):
+                self._on_fatal(failed)
+        if self._scheduled:
+            self._hand_over()
+
+    def _settle(self, batch: Batch, outcome: Done) -> None:
+        if self._delay:
+            self._delay = 0.0
+            self._on_health(None)
+        self._feed.committed(batch.last, outcome.jobs)
+        for operation, (succeeded, result) in zip(batch.operations, outcome.results, strict=True):
+            if operation.future.done():
+                continue
+            if succeeded:
+                operation.future.set_result(result)
+            else:
+                operation.future.set_exception(result)
+        for waiter in batch.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _retry(self) -> None:
+        if self._resting and self._out is not None:
+            self._resting = False
+            self._send(self._out)
+
+    def _end(self, error: StoreError) -> None:
+        self._error = error
+        self._feed.end(error)
+
+
+def _fail(batch: Batch, error: StoreError) -> None:
+    for future in [*batch.waiters, *(operation.future for operation in batch.operations)]:
+        if not future.done():
+            future.set_exception(error)
