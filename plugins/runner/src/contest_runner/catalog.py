@@ -14,6 +14,7 @@ from contest_core import Registry
 from contest_core.plugins import Plugins
 from contest_runner.parts import Fetcher, Reporter, TargetManager
 from contest_runner.step import BaseStep
+from contest_runner.templates import STANDARD
 
 _PART = re.compile(r"[a-z][a-z0-9_-]*", re.ASCII)
 _FUNCTION = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
@@ -54,8 +55,8 @@ class Catalog:
         return cast("type[Reporter[Any, Any]]", self.reporters.load(name))
 
     def template_functions(self) -> dict[str, Callable[..., Any]]:
-        """All functions that templates may call."""
-        return {
+        """All functions that templates may call: ConTest's, and those of plugins."""
+        return dict(STANDARD) | {
             entry.name: cast("Callable[..., Any]", self.functions.load(entry.name))
             for entry in self.functions
         }

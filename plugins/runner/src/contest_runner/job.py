@@ -59,6 +59,8 @@ class Job:
         self.sequence = 0
         """Of the last event."""
         self.state = JobState.STARTED
+        self.ending = False
+        """Its end is being written: it cannot be stopped any more."""
         self.start_time: int | None = None
         self.retry_of: int | None = None
         self.stopping = Stopping()

@@ -281,7 +281,8 @@ class LocalJobManager(JobManager):
             server_id=self._server_id,
             start_key=start_key,
             start_digest=digest,
-            request_time=self._store.now(),
+            request_time=(now := self._store.now()),
+            start_time=now,
             state=int(JobState.STARTED),
             descriptor=descriptor,
             plan=msgspec.json.encode(plan).decode(),
@@ -307,7 +308,7 @@ class LocalJobManager(JobManager):
             row = await self._row(message.job_id)
             raise JobEnded(job_id=row.job_id, state=JobState(row.state).wire_name)
         await self._store.add_intent(job.id, "stop", message.requestor)
-        if self._runner.jobs.get(job.id) is not job:
+        if job.ending or self._runner.jobs.get(job.id) is not job:
             raise JobEnded(job_id=job.id, state=job.state.wire_name)
         await self._runner.stop(job)
         return ResponseDataStop()

@@ -86,7 +86,7 @@ class Runner:
 
     async def stop(self, job: Job, why: StopReason = StopReason.STOP) -> None:
         """Tells a job to stop; returns when that is on disk. Twice is the same as once."""
-        if job.state is JobState.STARTED:
+        if job.state is JobState.STARTED and not job.ending:
             job.state = JobState.CANCELLING
             job.write("JobStateCancelling")
             job.stop(why)
@@ -124,7 +124,6 @@ class Runner:
             recovered = await recover(job, lambda run_id: self._trees(job, run_id), self._judges)
         if job.state is JobState.STARTED:
             job.write("JobStateStarted")
-            await self.store.set_state(job.lease, JobState.STARTED, start_time=job.start_time)
         return recovered
 
     # --- from the first run to the end
@@ -333,8 +332,9 @@ class Runner:
             error = "still there after the stop: " + "; ".join(
                 f"{what}: {where}" for what, where in job.left.items()
             )
-        job.state = state
-        job.write(f"JobState{_event_suffix(state)}", payload=_end_payload(state, error))
+        # Until the end is on disk the job is shown as it was: an ended state comes with its reports.
+        job.ending = True
+        job.write(state.wire_name, payload=_end_payload(state, error))
         verdict = _verdict(job, state)
         end = JobEnd(
             state=int(state),
@@ -381,10 +381,6 @@ def _report_row(report: Report, position: int) -> ReportRow:
         success=report.success,
         data=msgspec.json.encode(report.data).decode(),
     )
-
-
-def _event_suffix(state: JobState) -> str:
-    return state.wire_name.removeprefix("JobState")
 
 
 def _end_payload(state: JobState, error: str) -> bytes | None:
