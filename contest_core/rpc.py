@@ -1,0 +1,240 @@
+"""A JSON-RPC 2.0 session, by the letter of the specification, over any channel of messages.
+
+A transport makes one `Session` a connection, gives it every message that came in and sends what it is told to
+send; it never looks inside. The session reads requests, has `API.call` carry them out and writes the answers.
+It knows neither descriptors nor sockets. Used by `stdio`, `websocket` and other people's transports.
+
+Where the specification leaves room: the methods are the verbs, and their parameters are by name; the answers of
+a batch come in the order of its requests; `"params": null`, which some clients send for none, is taken as none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from contest_core.api import API
+from contest_core.caller import Caller
+from contest_core.errors import ContestError, InternalError, InvalidMessage, InvalidParameters, TooLarge
+from contest_core.responses import RESPONSE_TYPE_TO_NAME, EncodedJSON, Response, encode
+from contest_core.rpc_messages import (
+    NULL,
+    Batch,
+    Malformed,
+    Request,
+    is_id,
+    is_quick,
+    parameters,
+    parse,
+    parse_member,
+)
+
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+"""What one message to the peer may have, unless the transport says otherwise."""
+
+MAX_BATCH: Final = 1000
+"""How many requests one batch may have, unless the transport says otherwise."""
+
+_ASK_FOR_LESS: Final = (
+    "ask for a `run`, a `test` or a `target`, or without `events`; in a batch, for fewer at once"
+)
+
+
+class Session:
+    """The server's side of one connection.
+
+    `caller` is called once a request and says who asks; what `ContestError` it raises is the answer. `send` gets
+    one whole message, is never called again before it has returned, and raises `OSError` (`ConnectionError`)
+    when the peer is gone: the session then ends by itself. Anything else that `send` raises comes out of
+    `received` or `aclose`.
+
+    With a `concurrency` of 1 the requests, also those of a batch, are carried out one after another and
+    answered in their order; else so many at once, and answered as they end. `max_answer` is in bytes of one
+    message; an answer beyond it becomes the error `too_large`. `max_batch` is a number of requests.
+    """
+
+    def __init__(
+        self,
+        api: API,
+        *,
+        caller: Callable[[], Caller],
+        send: Callable[[bytes], Awaitable[None]],
+        concurrency: int = 1,
+        max_answer: int = MAX_ANSWER_BYTES,
+        max_batch: int = MAX_BATCH,
+        log: logging.Logger | logging.LoggerAdapter[logging.Logger] | None = None,
+    ) -> None:
+        self._api = api
+        self._caller = caller
+        self._send = send
+        self._concurrency = concurrency
+        self._max_answer = max_answer
+        self._max_batch = max_batch
+        self._log = log or logging.getLogger("contest.rpc")
+        self._accepting = True
+        self._gone = False
+        self._failure: BaseException | None = None
+        self._receiving = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sending = asyncio.Lock()
+        self._changed = asyncio.Event()
+
+    @property
+    def gone(self) -> bool:
+        """True once the peer is known to be gone; whatever is received then is passed over."""
+        return self._gone
+
+    async def received(self, message: bytes) -> None:
+        """Takes one message; returns when there is room for the next. To be called by one task only.
+
+        Cancelled, it cancels what it is carrying out itself (which is all there is where `concurrency` is 1).
+        """
+        if not self._accepting:
+            return
+        if self._failure is not None:
+            raise self._failure
+        self._receiving += 1
+        try:
+            request = parse(message, self._max_batch)
+            if isinstance(request, list):
+                await self._take_batch(request)
+            elif self._concurrency == 1 or is_quick(request):
+                await self._respond(request)
+            else:
+                await self._begin(self._respond(request))
+        finally:
+            self._receiving -= 1
+            self._changed.set()
+
+    async def reject(self, error: ContestError) -> None:
+        """Answers a message that the transport could not give to `received`: it was too long, for example."""
+        if self._accepting:
+            await self._deliver(self._refusal(error, NULL))
+
+    async def idle(self) -> None:
+        """Returns when nothing is being carried out and every answer is sent."""
+        while self._receiving or self._tasks:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def cancel(self) -> None:
+        """The peer is gone: cancels what is being carried out beside `received`, and sends nothing more."""
+        self._accepting = False
+        self._gone = True
+        for task in self._tasks:
+            task.cancel()
+
+    async def aclose(self) -> None:
+        """Takes no more messages, and returns when those taken are answered. Cancelled, it cancels them."""
+        self._accepting = False
+        try:
+            await self.idle()
+        finally:
+            if self._tasks:
+                self.cancel()
+                await asyncio.wait(self._tasks)
+        if self._failure is not None:
+            raise self._failure
+
+    # --- carrying out
+
+    async def _respond(self, request: Request | Malformed) -> None:
+        answer = await self._answer(request)
+        if answer is not None:
+            await self._deliver(answer)
+
+    async def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        # No task group: the tasks outlive the call that began them, and `aclose` is what ends them all.
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        while len(self._tasks) >= self._concurrency:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._changed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = error
+
+    async def _take_batch(self, members: Sequence[Raw]) -> None:
+        batch = Batch(len(members))
+        for position, member in enumerate(members):
+            work = self._respond_in(batch, position, parse_member(member))
+            if self._concurrency == 1:
+                await work
+            else:
+                await self._begin(work)
+
+    async def _respond_in(self, batch: Batch, position: int, request: Request | Malformed) -> None:
+        answer = await self._answer(request)
+        if answer is not None and batch.size + len(answer) > self._max_answer:
+            answer = self._too_large(bytes(request.id) or NULL)
+        batch.put(position, answer)
+        if not batch.missing and batch.size:
+            await self._deliver(batch.encode())
+
+    async def _answer(self, request: Request | Malformed) -> bytes | None:
+        """The message that answers a request; None for a notification."""
+        if isinstance(request, Malformed):
+            return self._refusal(request.error, request.id) if request.id else None
+        identity = bytes(request.id)
+        if identity and not is_id(identity):
+            error = InvalidMessage(reason="id must be a string, a number or null")
+            return self._refusal(error, NULL)
+        answer = await self._carry_out(request, identity)
+        if not identity:
+            return None
+        return answer if len(answer) <= self._max_answer else self._too_large(identity)
+
+    async def _carry_out(self, request: Request, identity: bytes) -> bytes:
+        caller: Caller | None = None
+        try:
+            caller = self._caller()
+            response = await self._api.call(caller, request.method, parameters(request))
+            if response.error is not None:
+                return self._refusal(response.error, identity, response)
+            return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (identity, encode(response))
+        except ContestError as error:
+            return self._refusal(error, identity)
+        except RecursionError:
+            reason = "the parameters, or their answer, are nested too deeply"
+            return self._refusal(InvalidParameters(reason=reason), identity)
+        # The one boundary per request: whatever else is raised is a fault of the server.
+        except Exception:
+            request_id = caller.request_id if caller is not None else "-"
+            self._log.exception("request %s (%.100r) failed", request_id, request.method)
+            return self._refusal(InternalError(request_id=request_id), identity)
+
+    # --- answering
+
+    async def _deliver(self, message: bytes) -> None:
+        async with self._sending:
+            if self._gone:
+                return
+            try:
+                await self._send(message)
+            except OSError as error:
+                self._log.debug("the peer is gone: %s", error)
+                self.cancel()
+
+    def _refusal(self, error: ContestError, identity: bytes, response: Response[Any] | None = None) -> bytes:
+        facts: dict[str, object] = {"Code": error.code, "ServerID": self._api.server_id}
+        if response is not None:
+            data = response.data
+            facts["Type"] = RESPONSE_TYPE_TO_NAME[response.type]
+            facts["Data"] = Raw(data.json) if isinstance(data, EncodedJSON) else data
+        # Names of files may hold what UTF-8 cannot say.
+        message = error.message.encode(errors="backslashreplace").decode()
+        members = {"code": error.row.rpc, "message": message, "data": facts}
+        return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (identity, msgspec.json.encode(members))
+
+    def _too_large(self, identity: bytes) -> bytes:
+        error = TooLarge(what="the answer", limit=self._max_answer, hint=_ASK_FOR_LESS)
+        return self._refusal(error, identity)
