@@ -21,6 +21,9 @@ from contest_runner.store.rows import Blocker
 class StoreError(Exception):
     """The store cannot be used as asked. The message is one sentence for an operator."""
 
+    exit_code = 3
+    """The exit status of a program that it ends; it also says that the error was expected and needs no traceback."""
+
 
 class StoreLocked(StoreError):
     """Another process serves from this file."""
