@@ -21,7 +21,7 @@ from contest_core.cli.failures import Failure
 from contest_core.cli.group import plugins_of
 from contest_core.cli.output import out_json, say
 from contest_core.client import Client, ClientOptions, Contest, client_class
-from contest_core.errors import ContestError, Repeat, error_from_wire
+from contest_core.errors import ContestError, Repeat, Unreachable, error_from_wire
 from contest_core.verbs import VERBS
 
 if TYPE_CHECKING:
@@ -100,10 +100,12 @@ class Repeating(Client):
         return failure(self.answer)
 
     def _class(self) -> type[Client]:
+        scheme = self._address.partition(":")[0]
+        if "://" not in self._address and scheme not in self._plugins.clients:
+            raise Unreachable(address=self._address, reason=f"did you mean http://{self._address}?")
         try:
             return client_class(self._address, self._plugins)
         except ImportError as error:
-            scheme = self._address.partition(":")[0]
             raise Failure(
                 f"the client for {scheme}: cannot be loaded: {error}; see `contest plugins`"
             ) from error

@@ -20,6 +20,8 @@ from contest_core.server import StartError
 FAULT = 3
 """The exit status of a fault: not a wrong request, not a verdict."""
 
+_WHERE = "`contest serve` starts a server; --address, or CONTEST_ADDRESS, says where one is"
+
 INTERRUPTED = 130
 """The exit status after Ctrl-C: 128 and the number of SIGINT."""
 
@@ -79,6 +81,8 @@ def describe(error: BaseException) -> Sequence[str] | None:
         return [str(problem) for problem in problems]
     if isinstance(error, OSError) and not isinstance(error, ContestError):
         return [f"contest: {describe_os_error(error)}"]
+    if isinstance(error, ContestError) and error.code == "unreachable":
+        return [f"contest: {error}", _WHERE]
     if isinstance(error, ContestError) or hasattr(error, "exit_code"):
         return [f"contest: {error}"]
     return None

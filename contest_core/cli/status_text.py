@@ -192,6 +192,8 @@ def _report_lines(reports: Sequence[Report]) -> Iterator[str]:
 def _data_text(data: Any) -> str:
     if data is None or data == "":
         return ""
+    if isinstance(data, list) and all(isinstance(each, str) for each in data):
+        data = "; ".join(data)
     text = data if isinstance(data, str) else msgspec.json.encode(data).decode()
     text = " ".join(text.split())
     return text if len(text) <= MAX_DATA else f"{text[: MAX_DATA - 1]}…"

@@ -95,7 +95,11 @@ async def _started(
             "contest: interrupted before the answer came: the job may have been started, `contest list` shows it"
         )
         raise
-    show_findings([*response.data.warnings, *response.data.findings], descriptor)
+    errors = show_findings([*response.data.warnings, *response.data.findings], descriptor)
+    if response.error is not None and errors:
+        # The server's message repeats the first finding.
+        source = descriptor.document.source
+        raise Failure(f"{source}: the job is refused: {count(errors, 'error')}", response.error.exit_code)
     return response.result()
 
 

@@ -120,13 +120,14 @@ def test_reports_stand_with_their_run_and_final_ones_at_the_end(server: Any) -> 
 
     reports = JobReport(
         job_id=7,
-        run_reports=[[report(1, "well", True)], [report(2, ["a", "b"], False)]],
+        run_reports=[[report(1, "well", True)], [report(2, ["a", "b"], False), report(2, {"a": 1}, False)]],
         final_reports=[report(0, None, True)],
     )
     lines = text(server.status(run_statuses=[run(), run(run_id=2)], job_report=reports)).splitlines()
     assert lines[3] == "report Judge: success  well"
-    assert lines[5] == 'report Judge: failure  ["a","b"]'
-    assert lines[6] == "final report Judge: success"
+    assert lines[5] == "report Judge: failure  a; b"
+    assert lines[6] == 'report Judge: failure  {"a":1}'
+    assert lines[7] == "final report Judge: success"
 
 
 def test_waiting_says_for_what_and_who_holds_it(server: Any) -> None:

@@ -136,7 +136,7 @@ def test_a_wrong_address_and_a_fault_are_told_at_once(
     result = invoke("start", job)
     assert result.exit_code == 3
     assert len(server.calls("start")) == 1
-    assert result.stderr == f"contest: {error.message}\n"
+    assert result.stderr.splitlines()[0] == f"contest: {error.message}"
 
 
 def test_findings_are_shown_at_their_line_and_column(invoke: Invoke, server: Any, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_findings_are_shown_at_their_line_and_column(invoke: Invoke, server: Any
     assert result.stderr.splitlines() == [
         f'{file}:4:15: error: unknown step "ecko", did you mean "echo"?',
         f'{file}:5:1: warning: unknown key, did you mean "Tags"?',
-        "contest: the descriptor is refused",
+        f"contest: {file}: the job is refused: 1 error",
     ]
 
 
@@ -368,6 +368,17 @@ def test_a_scheme_that_nobody_has_is_answered_with_those_that_are_there(invoke: 
     result = invoke("version", "-a", "gopher://x")
     assert result.exit_code == 3
     assert "no client for the scheme 'gopher'; there are fake" in result.stderr
+
+
+def test_an_address_without_a_scheme_is_answered_with_one(invoke: Invoke) -> None:
+    result = invoke("version", "-a", "localhost:8080")
+    assert result.exit_code == 3
+    assert "did you mean http://localhost:8080?" in result.stderr
+
+
+def test_a_server_that_is_not_there_is_answered_with_how_to_start_one(invoke: Invoke, server: Any) -> None:
+    server.answers["version"] = [Unreachable(address="fake:", reason="refused")]
+    assert "`contest serve` starts a server" in invoke("version").stderr
 
 
 def test_a_conflict_of_start_keys_is_a_wrong_request(invoke: Invoke, server: Any, job: str) -> None:
