@@ -14,6 +14,7 @@ from urllib.parse import quote_plus
 
 from contest_runner.templates import printer
 from contest_runner.templates.errors import Refused
+from contest_runner.templates.formats import sprintf
 from contest_runner.templates.functions import Function, Parameter
 from contest_runner.templates.quoting import byte_length, from_bytes, to_bytes
 from contest_runner.templates.values import Byte, ByteSlice, is_target, type_name
@@ -210,7 +211,7 @@ def built_ins(limit: int) -> Mapping[str, Function]:
         return _function(escaped, 0, rest=True)
 
     def formatted(template: str, *values: object) -> str:
-        return printer.sprintf(template, values, limit)
+        return sprintf(template, values, limit)
 
     return {
         "and": _function(_not, 1, rest=True),

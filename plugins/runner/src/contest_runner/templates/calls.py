@@ -21,8 +21,10 @@ Apply: TypeAlias = Callable[[State, list[object]], object]
 Reveal: TypeAlias = Callable[[object], object]
 """Turns what a function returned into a plain value, where it knows it."""
 
-_BIG: Final = 4096
-"""Strings of so many characters count as work."""
+_BIG: Final = 64
+"""Strings of so many characters count as work of their own."""
+_VERB: Final = 4
+"""Steps that a verb of `printf` counts for."""
 _PLAIN: Final = frozenset((str, int, float, bool, complex, type(None)))
 TYPES: Final[dict[Parameter, type]] = {
     Parameter.STRING: str,
@@ -68,13 +70,19 @@ class Caller:
         expected = Refused if function.built_in else Exception
         foreign = not function.built_in
         needs_variables = function.needs_variables
+        formats = function.built_in and name == "printf"
 
         def apply(state: State, values: list[object]) -> object:
             for value in values:
-                if type(value) is str and len(value) > _BIG:
-                    self.spend(state, node, len(value) >> 4)
-                elif foreign and type(value) not in _PLAIN:
-                    values = [to_function(value) for value in values]
+                if type(value) is str:
+                    if len(value) > _BIG:
+                        self.spend(state, node, len(value) >> 4)
+                elif type(value) not in _PLAIN:
+                    self._spend_on(state, node, value)
+                    if foreign:
+                        values = [to_function(value) for value in values]
+            if formats:
+                self.spend(state, node, _VERB * str(values[0]).count("%"))
             try:
                 result = call(state, *values) if needs_variables else call(*values)
             except expected as error:
@@ -84,6 +92,10 @@ class Caller:
             return result
 
         return apply
+
+    def _spend_on(self, state: State, node: Node, value: object) -> None:
+        if isinstance(value, ByteSlice | list | dict):
+            self.spend(state, node, len(value) >> 4)
 
     def _call_failure(self, node: Node, name: str, error: Exception) -> TemplateError:
         return self.failure(node, f"error calling {name}: {str(error) or type(error).__name__}")
@@ -102,14 +114,16 @@ class Caller:
             self.spend(state, node, len(result) >> 4)
         return result
 
-    def call_with_string(self, node: Node, name: str, function: Function, argument: Expression) -> Expression:
-        """The common case, `{{ToUpper .FQDN}}`: what `apply` does, for one string."""
+    def call_with_string(
+        self, node: Node, name: str, function: Function, argument: Expression, given: Node
+    ) -> Expression:
+        """The common case, `{{ToUpper .FQDN}}`: what `apply` does, for one string, which comes from `given`."""
         call, general = function.call, self.apply(node, name, function)
 
         def run(state: State, dot: Any) -> object:
             value = argument(state, dot)
             if type(value) is not str or len(value) > _BIG:
-                return general(state, [self.checked(node, Parameter.STRING, value)])
+                return general(state, [self.checked(given, Parameter.STRING, value)])
             try:
                 result = call(value)
             except Exception as error:

@@ -104,22 +104,22 @@ class _Statements:
         self._limits = limits
         self._level = 0
 
-    def block(self, block: Block, *, on_target: bool) -> Run:
-        """The closure of a block. `on_target` says that dot is the target for certain."""
+    def block(self, block: Block, *, on_target: bool, around: Node | None = None) -> Run:
+        """The closure of a block. `on_target` says that dot is the target for certain; `around` is for errors."""
         expressions = self._expressions
-        around, expressions.weight = expressions.weight, 0
+        weight_around, expressions.weight = expressions.weight, 0
         self._level += 1
         runs = [self._statement(statement, on_target) for statement in fold(block)]
         self._level -= 1
         weight = expressions.weight + len(runs) + 1
-        expressions.weight = around
+        expressions.weight = weight_around
         most = self._limits.steps
-        first = block[0] if block else None
+        where = around or (_shown(block[0]) if block else Text(0, ""))
 
         def run(state: State, dot: Any) -> object:
             state.steps += weight
             if state.steps > most:
-                raise self._too_long(first)
+                raise self._expressions.failure(where, f"takes more than {most} steps")
             for statement in runs:
                 signal = statement(state, dot)
                 if signal is not None:
@@ -127,10 +127,6 @@ class _Statements:
             return None
 
         return run
-
-    def _too_long(self, node: Statement | None) -> Exception:
-        at = node if node is not None else Text(0, "")
-        return self._expressions.failure(_shown(at), f"takes more than {self._limits.steps} steps")
 
     def _statement(self, statement: Statement, on_target: bool) -> Run:
         match statement:
@@ -223,7 +219,7 @@ class _Statements:
         otherwise = self.block(node.otherwise, on_target=on_target)
 
         def run(state: State, dot: Any) -> object:
-            items = self._items(node, value(state, dot))
+            items = self._items(state, node, value(state, dot))
             empty = True
             for index, item in items:
                 empty = False
@@ -236,7 +232,7 @@ class _Statements:
     def _turn(self, node: Range) -> Callable[[State, object, object], object]:
         """One turn of a loop: sets its variables, runs its body, forgets what that declared."""
         declared = self._expressions.declarations
-        body = self.block(node.body, on_target=False)
+        body = self.block(node.body, on_target=False, around=node.pipe)
         if declared != self._expressions.declarations:
             body = _scoped(body)
         names = [variable.name for variable in node.pipe.declared]
@@ -258,12 +254,13 @@ class _Statements:
 
         return assign
 
-    def _items(self, node: Range, value: object) -> Iterable[tuple[object, object]]:
+    def _items(self, state: State, node: Range, value: object) -> Iterable[tuple[object, object]]:
         if value is None:
             return ()
         if isinstance(value, list):
             return enumerate(value)
         if isinstance(value, dict):
+            self._expressions.spend(state, node.pipe, len(value))
             return [(key, value[key]) for key in sorted(value)]
         if isinstance(value, ByteSlice):
             return enumerate(map(Byte, self._bytes(node.pipe, value)))

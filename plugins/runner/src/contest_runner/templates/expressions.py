@@ -36,7 +36,6 @@ from contest_runner.templates.values import (
     TARGET_FIELDS,
     TARGET_TYPE,
     field_of,
-    target_text,
 )
 
 Stage: TypeAlias = Callable[[State, Any, object], object]
@@ -75,7 +74,7 @@ class Expressions(Caller):
         first = self._command(pipe.commands[0], on_target)
         if len(pipe.commands) == 2 and (function := self._of_one_string(pipe.commands[1])):
             name = str(pipe.commands[1])
-            return self.call_with_string(pipe.commands[1], name, function, first)
+            return self.call_with_string(pipe.commands[1], name, function, first, pipe.commands[0])
         stages = [self._stage(command, on_target) for command in pipe.commands[1:]]
         if not stages:
             return first
@@ -143,7 +142,7 @@ class Expressions(Caller):
             value = receiver(state, dot)
             if value is None:
                 return None
-            self._field_of(operand, value, last)  # what is wrong with the field itself comes first
+            self._field_of(state, operand, value, last)  # what is wrong with the field itself comes first
             raise self.failure(operand, message)
 
         return refuse
@@ -187,7 +186,7 @@ class Expressions(Caller):
         if not on_target:
             return self._fields(node, _dot, node.names)
         if name == "String":
-            value: Expression = lambda state, dot: target_text(dot)  # noqa: E731
+            value: Expression = lambda state, dot: self._field_of(state, node, dot, name)  # noqa: E731
         elif name in TARGET_FIELDS:
             get = TARGET_FIELDS[name]
             value = lambda state, dot: get(dot)  # noqa: E731
@@ -202,16 +201,19 @@ class Expressions(Caller):
         def read(state: State, dot: Any) -> object:
             result = value(state, dot)
             for name in names:
-                result = self._field_of(node, result, name)
+                result = self._field_of(state, node, result, name)
             return result
 
         return read
 
-    def _field_of(self, node: Node, value: object, name: str) -> object:
+    def _field_of(self, state: State, node: Node, value: object, name: str) -> object:
         try:
-            return field_of(value, name)
+            result = field_of(value, name)
         except Refused as error:
             raise self.failure(node, str(error)) from None
+        if name == "String" and isinstance(result, str):
+            self.spend(state, node, len(result) >> 4)
+        return result
 
     def _variable(self, node: Variable) -> Expression:
         name = node.name
@@ -243,7 +245,8 @@ class Expressions(Caller):
             and self._takes_one_string(function)
             and not isinstance(arguments[0], _CONSTANT)
         ):
-            return self.call_with_string(node, name, function, self._operand(arguments[0], on_target))
+            value = self._operand(arguments[0], on_target)
+            return self.call_with_string(node, name, function, value, arguments[0])
         values = self._arguments(function, arguments, on_target)
         apply = self.apply(node, name, function)
         if len(values) == 1:

@@ -3,7 +3,7 @@
 Rules, those of Go's text/template:
 
 1. Outside of `{{ }}` all is text. `{{- ` and ` -}}` trim the text beside them of spaces, tabs and newlines.
-2. Inside, blanks are a token, for they separate arguments. `{{/* ... */}}` is nothing.
+2. Inside, blanks are a token, for they separate arguments. `{{/* ... */}}` is one token.
 3. What is no token ends the stream with an ERROR that says why: whether anybody reads so far is the parser's affair.
 
 It knows nothing of nesting, but that parentheses close before the action does.
@@ -54,6 +54,7 @@ class Kind(Enum):
     RANGE = "range"
     TEMPLATE = "template"
     WITH = "with"
+    COMMENT = "comment"
     EOF = "EOF"
     ERROR = "error"
 
@@ -145,6 +146,7 @@ def lex(source: str) -> Iterator[Token]:
             if position < 0:
                 yield Token(Kind.ERROR, _comment_error(source, inside), inside)
                 return
+            yield Token(Kind.COMMENT, "", start)
         else:
             yield Token(Kind.LEFT, "{{", start)
             position = yield from _Action(source, inside).tokens()
@@ -242,7 +244,7 @@ class _Action:
 
     def _word(self, kind: Kind, text: str) -> Token:
         source, start = self._source, self._position
-        length = 0 if kind is Kind.IDENTIFIER else 1
+        length = len(text) if text.isascii() else 0 if kind is Kind.IDENTIFIER else 1
         while length < len(text) and _alphanumeric(text[length]):
             length += 1
         if length == 0:

@@ -23,6 +23,8 @@ _HEX_FLOAT = re.compile(
     r"(?:\.(?:[0-9a-fA-F](?:_?[0-9a-fA-F])*)?)?[pP][+-]?[0-9](?:_?[0-9])*"
 )
 _COMPLEX = re.compile(r"(.+?(?<![eEpP]))([+-].*)i")
+_LONGEST = 1000
+"""Digits of a number; more would only cost time."""
 _INT64 = range(-(2**63), 2**63)
 _UINT64 = range(2**64)
 
@@ -100,6 +102,8 @@ def rune(literal: str) -> Numeral:
 
 def number(literal: str) -> Numeral:
     """The number that is written; complex where it is imaginary."""
+    if len(literal) > _LONGEST:
+        raise ValueError(f"illegal number syntax: {quote(literal)}")
     if literal.endswith("i"):
         imaginary = _float(literal[:-1])
         if imaginary is not None:
@@ -118,7 +122,7 @@ def number(literal: str) -> Numeral:
 
 def complex_number(literal: str) -> Numeral:
     """A sum of a real and an imaginary number."""
-    match = _COMPLEX.fullmatch(literal)
+    match = _COMPLEX.fullmatch(literal) if len(literal) <= _LONGEST else None
     real = _float(match[1]) if match else None
     imaginary = _float(match[2]) if match else None
     if real is None or imaginary is None:

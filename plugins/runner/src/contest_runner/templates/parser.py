@@ -103,11 +103,13 @@ class _Parser:
     def _next(self) -> Token:
         if self._ahead:
             return self._ahead.pop()
-        if self._last.kind is not Kind.ERROR:
+        while self._last.kind is not Kind.ERROR:
             self._last = next(self._tokens)
-        self._count += 1
-        if self._count > self._limits.tokens:
-            self._fail(f"more than {self._limits.tokens} tokens")
+            self._count += 1
+            if self._count > self._limits.tokens:
+                self._fail(f"more than {self._limits.tokens} tokens")
+            if self._last.kind is not Kind.COMMENT:
+                break
         return self._last
 
     def _next_word(self) -> Token:
