@@ -144,7 +144,17 @@ class Runner:
             job.blame(Blame.SERVER)
         if job.stopping.why is not None:
             state = JobState.CANCELLED
-        await self._end(job, state, error)
+        try:
+            await self._end(job, state, error)
+        except (LeaseLost, StoreError):
+            raise
+        # The end itself failed: the job ends without what could not be written, and the server goes on.
+        except Exception as failure:
+            job.log.exception("the end of the job failed")
+            job.run = None
+            job.reports = []
+            job.blame(Blame.SERVER)
+            await self._end(job, JobState.FAILED, f"{type(failure).__name__}: {failure}")
 
     async def _runs(self, job: Job, recovered: Recovered | None) -> None:
         bound = self._bind(job)

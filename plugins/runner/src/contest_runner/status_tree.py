@@ -228,7 +228,7 @@ def unpack(job_id: int, run_id: int, data: bytes) -> RunTree:
 
 
 def _pack_test(test: TestTree) -> _PackedTest:
-    index = {id(status.target): number for number, status in enumerate(test.last)}
+    index = {status.target.id: number for number, status in enumerate(test.last) if status.target is not None}
     return _PackedTest(
         test.name,
         [
@@ -236,7 +236,11 @@ def _pack_test(test: TestTree) -> _PackedTest:
                 step.test_step_label,
                 step.test_step_name,
                 _pack_events(step.events),
-                [_pack_target(index[id(status.target)], status) for status in step.target_statuses or ()],
+                [
+                    _pack_target(index[status.target.id], status)
+                    for status in step.target_statuses or ()
+                    if status.target is not None
+                ],
             )
             for step in test.steps
         ],
