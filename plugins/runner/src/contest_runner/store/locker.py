@@ -209,6 +209,8 @@ class Locker:
             self._release(request.grant, request.fresh)
 
     def _release(self, grant: Grant, targets: Sequence[str] | None) -> None:
+        if targets is not None and grant.targets.keys() <= set(targets):
+            targets = None
         self._table.drop(grant.job_id, grant.token, targets).add_done_callback(_seen)
         self._queue.free(grant, targets)
 

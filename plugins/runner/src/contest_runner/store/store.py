@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Table
 
 from contest_runner.store import operations, queries
 from contest_runner.store.database import BulkInsert, Database, Log, find
-from contest_runner.store.errors import StoreFailed
+from contest_runner.store.errors import StoreError, StoreFailed
 from contest_runner.store.feed import Changes, Feed
 from contest_runner.store.readers import Readers
 from contest_runner.store.rows import (
@@ -318,8 +318,11 @@ def _open(database: Database) -> tuple[dict[str, str], int]:
         found = queries.meta(database.writer), queries.last_position(database.writer)
         database.commit()
         return found
-    except BaseException:
+    except BaseException as error:
+        reason = database.explain(error) if isinstance(error, Exception) else ""
         database.close()
+        if reason:
+            raise StoreError(reason) from error
         raise
 
 

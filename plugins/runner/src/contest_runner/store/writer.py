@@ -152,7 +152,8 @@ class Writer:
         self._closing = True
         self._retry()
         try:
-            await self.committed()
+            if self._error is None:
+                await self.committed()
         finally:
             self._end(self._error or StoreClosed())
             self._work.put(None)
