@@ -1,0 +1,214 @@
+"""The ASGI application: a request to a verb and its parameters, the API's answer to bytes.
+
+Called by `GuardedProtocol` with whole requests, one task each; calls the API. It knows nothing of sockets. Here is
+the one exception boundary of a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from contest_core.caller import Bearer, Caller, Principal
+from contest_core.errors import ContestError, InternalError, TooLarge, TooManyRequests
+from contest_core.responses import encode
+from contest_http.forms import read_parameters
+from contest_http.protocol import answer_headers
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+
+    from contest_core.api import API
+    from contest_core.listener import ListenerContext
+    from contest_http.settings import HttpSettings
+
+ONLY_POST: Final = b"Only POST requests are supported"
+"""ConTest's words, byte for byte."""
+
+LATER: Final = ("/events", "/metrics", "/openapi.json")
+"""Paths that have a meaning for GET, but not in this version."""
+
+SLICE: Final = 256 * 1024
+"""Bytes of a large answer that are given to the connection at once; a body beyond it is also parsed in a thread."""
+
+_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_WAIT: Final = re.compile(rb"(?:^|[\s,;])wait\s*=\s*([0-9]{1,6})\b", re.IGNORECASE)
+
+JSON: Final = (b"content-type", b"application/json")
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Application:
+    """What answers on one listener."""
+
+    def __init__(self, api: API, context: ListenerContext, settings: HttpSettings) -> None:
+        self._api = api
+        self._context = context
+        self._max_answer = int(settings.max_answer)
+        self._max_unsent = int(settings.max_unsent)
+        self._unsent = 0
+
+    async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Answers one request."""
+        fields = dict(scope["headers"])
+        if scope["method"] == "POST":
+            message: Any = await receive()
+            status, headers, body = await self._ask(scope, fields, message["body"])
+        else:
+            status, headers, body = self._look(scope["method"], scope["path"], fields)
+        if b"origin" in fields:
+            headers += _cors(fields[b"origin"])
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        if len(body) <= SLICE:
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+        else:
+            await self._send_large(body, send)
+
+    # --- a verb
+
+    async def _ask(
+        self, scope: HTTPScope, fields: dict[bytes, bytes], body: bytes
+    ) -> tuple[int, Headers, bytes]:
+        caller = self._caller(scope, fields)
+        try:
+            authorization = fields.get(b"authorization")
+            principal = await self._api.authenticate(
+                *_credentials(authorization), listener=caller.listener, peer=caller.peer
+            )
+            if principal is not None:
+                caller = self._caller(scope, fields, principal=principal, request_id=caller.request_id)
+            content_type = fields.get(b"content-type")
+            if len(body) > SLICE:
+                parameters = await asyncio.to_thread(read_parameters, content_type, body)
+            else:
+                parameters = read_parameters(content_type, body)
+            encoded = encode(await self._api.call(caller, scope["path"].lstrip("/"), parameters))
+            if len(encoded) > SLICE:
+                self._check_size(len(encoded))
+        except ContestError as error:
+            return _refused(error, caller)
+        # The one boundary of a request: a fault of this server, of which the peer learns no more than a name.
+        except Exception:
+            self._context.log.exception("request %s to %.40s failed", caller.request_id, scope["path"])
+            return _refused(InternalError(request_id=caller.request_id), caller)
+        headers = [JSON, (b"content-length", b"%d" % len(encoded))]
+        if b"x-request-id" in fields:
+            headers.append((b"x-request-id", caller.request_id.encode()))
+        return 200, headers, encoded
+
+    def _caller(
+        self,
+        scope: HTTPScope,
+        fields: dict[bytes, bytes],
+        principal: Principal | None = None,
+        request_id: str | None = None,
+    ) -> Caller:
+        client = scope["client"]
+        given = fields.get(b"x-request-id")
+        traceparent = fields.get(b"traceparent")
+        prefer = fields.get(b"prefer")
+        if request_id is None and given and _REQUEST_ID.fullmatch(given):
+            request_id = given.decode()
+        return self._api.caller(
+            listener=self._context.name,
+            peer=_peer(client) if client is not None else "unknown",
+            principal=principal,
+            request_id=request_id,
+            traceparent=traceparent.decode() if traceparent and _TRACEPARENT.fullmatch(traceparent) else None,
+            timeout=_wait(prefer) if prefer is not None else None,
+        )
+
+    # --- a large answer
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_answer:
+            hint = "ask for one `run`, `test` or `target`, or with `events=false`"
+            raise TooLarge(what="the answer", limit=self._max_answer, size=size, hint=hint)
+        if self._unsent and self._unsent + size > self._max_unsent:
+            reason = f"{self._unsent:,} bytes of answers wait for peers that read slowly"
+            raise TooManyRequests(reason=reason, retry_after=5)
+
+    async def _send_large(self, body: bytes, send: ASGISendCallable) -> None:
+        """In slices: the connection takes the next one when the peer has taken the last."""
+        self._unsent += len(body)
+        try:
+            for start in range(0, len(body), SLICE):
+                end = start + SLICE
+                part = body[start:end]
+                await send({"type": "http.response.body", "body": part, "more_body": end < len(body)})
+        finally:
+            self._unsent -= len(body)
+
+    # --- what is no verb
+
+    def _look(self, method: str, path: str, fields: dict[bytes, bytes]) -> tuple[int, Headers, bytes]:
+        if method == "OPTIONS" and b"origin" in fields:
+            # A browser asks before it sends; origins that are not allowed did not come this far.
+            return 204, [(b"access-control-max-age", b"600")], b""
+        if method not in ("GET", "HEAD"):
+            return _only_post()
+        if path == "/healthz":
+            return _json(200, b'{"Status":"alive"}')
+        if path == "/readyz":
+            reason = self._context.readiness()
+            if reason is None:
+                return _json(200, b'{"Status":"ready"}')
+            return _refused(ContestError(reason, code="unavailable"), None)
+        if path in LATER:
+            there = "this version has GET /healthz and /readyz, and the verbs by POST"
+            return _json(404, encode(ContestError(f"{path} is not offered yet; {there}", code="unsupported")))
+        return _only_post()
+
+
+def _refused(error: ContestError, caller: Caller | None) -> tuple[int, Headers, bytes]:
+    body = encode(error)
+    headers = answer_headers(error, body)
+    if caller is not None:
+        headers.append((b"x-request-id", caller.request_id.encode()))
+    return error.row.http or 500, headers, body
+
+
+def _only_post() -> tuple[int, Headers, bytes]:
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(ONLY_POST)),
+        (b"allow", b"POST"),
+    ]
+    return 400, headers, ONLY_POST
+
+
+def _json(status: int, body: bytes) -> tuple[int, Headers, bytes]:
+    return status, [JSON, (b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")], body
+
+
+def _cors(origin: bytes) -> Headers:
+    return [
+        (b"access-control-allow-origin", origin),
+        (b"access-control-allow-methods", b"POST, GET"),
+        (b"access-control-allow-headers", b"authorization, content-type, prefer, traceparent, x-request-id"),
+        (b"access-control-expose-headers", b"retry-after, x-request-id"),
+        (b"vary", b"origin"),
+    ]
+
+
+def _credentials(authorization: bytes | None) -> tuple[Bearer, ...]:
+    if authorization is None:
+        return ()
+    scheme, _, token = authorization.partition(b" ")
+    if scheme.lower() != b"bearer" or not (token := token.strip()):
+        return ()
+    return (Bearer(token=token.decode("latin-1")),)
+
+
+def _peer(client: tuple[str, int]) -> str:
+    host, port = client
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _wait(prefer: bytes) -> float | None:
+    """The seconds that a client is willing to wait: `Prefer: wait=10` of RFC 7240."""
+    found = _WAIT.search(prefer)
+    return float(found[1]) or None if found else None

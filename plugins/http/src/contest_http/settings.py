@@ -1,0 +1,58 @@
+"""What may stand under `http:` in the configuration."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from contest_core.settings import ByteSize, Duration
+
+_ORIGIN: Final = re.compile(r"https?://[^/\s?#@]+", re.IGNORECASE)
+
+Count = Annotated[int, Meta(ge=1)]
+
+
+class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The listener `http`: where it listens, whom it lets in, and its limits."""
+
+    host: str = "127.0.0.1"
+    """Address or name to listen on. Beyond loopback, authentication is needed."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    """TCP port; 0 asks the system for a free one."""
+    origins: tuple[str, ...] = ()
+    """Web pages of these origins (`https://lab.example.org`) may ask; those of all others are refused."""
+    max_request: ByteSize = ByteSize("16MiB")
+    """Size of a request's body."""
+    max_answer: ByteSize = ByteSize("64MiB")
+    """Size of an answer; beyond it the error says how to ask for less."""
+    max_unsent: ByteSize = ByteSize("256MiB")
+    """Large answers that peers have not taken yet, of all connections together."""
+    max_header: ByteSize = ByteSize("32KiB")
+    """Size of a request's line and headers."""
+    max_headers: Count = 100
+    """Number of a request's headers."""
+    max_connections: Count = 1000
+    """Connections at once; the next one gets 503."""
+    max_pipelined: Count = 64
+    """Requests that may wait on one connection behind the one that is being answered."""
+    request_timeout: Duration = Duration("30s")
+    """Time to receive one request, headers and body."""
+    idle_timeout: Duration = Duration("60s")
+    """How long a connection may stay open without a request."""
+    write_timeout: Duration = Duration("30s")
+    """How long a peer may take nothing of an answer."""
+
+    def __post_init__(self) -> None:
+        for name in ("request_timeout", "idle_timeout", "write_timeout"):
+            if getattr(self, name).nanoseconds <= 0:
+                raise ValueError(f"{name} must be longer than nothing")
+        for name in ("max_request", "max_answer", "max_unsent", "max_header"):
+            if getattr(self, name) == 0:
+                raise ValueError(f"{name} must be more than nothing")
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"origins: {origin[:100]!r} is not of the form https://host or https://host:port"
+                )
