@@ -24,7 +24,7 @@ class Target(Struct, frozen=True):
 
 MIB = 1024 * 1024
 TARGET = Target(id="T-1", fqdn="h.example", primary_ipv4="192.0.2.7", state=b'{"a": 1}')
-LARGE = Target(id="x" * 16 * MIB, fqdn="ü" * 4 * MIB, state=b"1" * 4 * MIB)
+LARGE = Target(id="x" * 16 * MIB, fqdn="ü" * 4 * MIB, state=b"1" * 16 * MIB)
 SMALL = Limits(tokens=2_000, nesting=10, depth=20, output=1_000, steps=2_000)
 VARIABLES = {"v": {"s": b'"hello"', "i": b"42"}}
 
