@@ -60,9 +60,9 @@ def show(error: BaseException) -> int:
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit status that an error stands for."""
+    """The exit status that an error stands for; never 1, click's own default, which is a verdict here."""
     code = getattr(error, "exit_code", FAULT)
-    return code if isinstance(code, int) else FAULT
+    return code if isinstance(code, int) and code != 1 else FAULT
 
 
 def describe(error: BaseException) -> Sequence[str] | None:

@@ -158,7 +158,8 @@ class Program(Group):
             )
             if not standalone_mode:
                 return status
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         # The outermost boundary of the program: what comes here would otherwise exit with 1, a verdict.
         except (Exception, KeyboardInterrupt) as error:
             if not standalone_mode:

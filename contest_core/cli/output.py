@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 import click
 
@@ -34,28 +34,26 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 
 def out(text: str) -> bool:
     """Writes a line to stdout; false once nobody reads it any more."""
-    stream = sys.stdout
-    shown = printable(text) if is_terminal(stream) else text
-    return _write(stream, lambda: click.echo(shown, file=stream, color=has_colour(stream)))
+    return _write(lambda: _echo(text, sys.stdout))
 
 
 def out_json(encoded: bytes) -> bool:
     """Writes an encoded JSON value and the end of its line to stdout, whatever stdout's encoding is."""
-    return _write(sys.stdout, lambda: click.echo(encoded))
+    return _write(lambda: click.echo(encoded))
 
 
 def say(text: str) -> None:
     """Writes a line to stderr. Nobody is told where that cannot be done: there is no other place."""
-    stream = sys.stderr
-    shown = printable(text) if is_terminal(stream) else text
     try:
-        click.echo(shown, file=stream, color=has_colour(stream))
+        _echo(text, sys.stderr)
     except OSError:
-        let_go(stream)
+        let_go(sys.stderr)
 
 
-def let_go(stream: IO[Any]) -> None:
+def let_go(stream: IO[Any] | None) -> None:
     """Sends what is still written to a stream nowhere, so that the end of the process does not fail over it."""
+    if stream is None:
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, stream.fileno())
@@ -63,18 +61,26 @@ def let_go(stream: IO[Any]) -> None:
         os.close(nowhere)
 
 
-def _write(stream: IO[Any], write: Any) -> bool:
+def _echo(text: str, stream: TextIO | None) -> None:
+    if stream is None:
+        return  # closed by whoever started the program
+    shown = printable(text) if is_terminal(stream) else text
+    if not shown.isascii():
+        encoding = stream.encoding or "utf-8"
+        shown = shown.encode(encoding, "backslashreplace").decode(encoding)
+    click.echo(shown, file=stream, color=has_colour(stream))
+
+
+def _write(write: Callable[[], None]) -> bool:
     try:
         write()
     except BrokenPipeError:
-        let_go(stream)
+        let_go(sys.stdout)
         return False
-    except UnicodeEncodeError as error:
-        raise click.ClickException(f"stdout takes no {error.encoding} text: set PYTHONUTF8=1") from None
     except OSError as error:
         from contest_core.cli.failures import Failure, describe_os_error
 
-        let_go(stream)
+        let_go(sys.stdout)
         raise Failure(f"cannot write to stdout: {describe_os_error(error)}") from None
     return True
 
