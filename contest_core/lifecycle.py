@@ -200,7 +200,8 @@ class Server:
                         break
         except TimeoutError:
             self._fail(self._too_late(task.get_name() for task in late))
-        if not late and not halted.done():
+        # Told to end or not: an input that is at its end as soon as it is open does not fail the start.
+        if not late and self._failure is None:
             return True
         if self._manager_side.ended.is_set():
             self._fail_first("the job manager ended before the server was ready")
