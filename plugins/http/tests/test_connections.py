@@ -6,11 +6,13 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from contest_core.settings import Duration
+from contest_http.connections import Budget
 from contest_http.forms import read_parameters
 
 WAIT = 10.0
@@ -153,7 +155,7 @@ async def test_a_request_that_takes_long_is_no_idle_connection(serve: Any, http_
 async def test_a_peer_that_vanishes_takes_its_reading_request_along(
     serve: Any, http_request: Request, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serve() as running:
+    async with serve(write_timeout=SHORT) as running:
         for end in ("abort", "close"):
             running.manager.arrived.clear()
             running.manager.cancelled.clear()
@@ -274,7 +276,7 @@ async def test_an_answer_over_the_limit_says_how_to_ask_for_less(serve: Any) -> 
 async def test_large_answers_that_nobody_takes_are_bounded_together(
     serve: Any, http_request: Request
 ) -> None:
-    async with serve(max_unsent=12_000_000) as running:
+    async with serve(max_request=1000, max_buffered=12_000_000) as running:
         running.manager.size = 10_000_000
         loop = asyncio.get_running_loop()
         sock = await narrow(running)
@@ -288,6 +290,62 @@ async def test_large_answers_that_nobody_takes_are_bounded_together(
         async with asyncio.timeout(WAIT):
             while (await running.post("/status", "requestor=me&jobID=1")).status != 200:
                 await asyncio.sleep(0.01)
+
+
+async def test_large_requests_are_bounded_together_and_given_back(
+    serve: Any, http_request: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = Budget(1_500_000)
+    monkeypatch.setattr("contest_http.connections.Budget", lambda limit: budget)
+    async with serve(max_request=1_000_000, max_buffered=1_500_000) as running:
+        form = b"requestor=me&jobDesc=" + b"x" * 900_000
+        half = await running.connect()
+        half.send(http_request("/start", form)[:-10])
+        await half.writer.drain()
+        async with asyncio.timeout(WAIT):
+            while budget.used < 800_000:
+                await asyncio.sleep(0.01)
+        reply = await running.post("/start", form)
+        assert (reply.status, reply.code) == (429, "too_many_requests")
+        assert (await running.post("/start", form[:50_000])).status == 200
+        half.send(form[-10:])
+        assert (await half.reply()).status == 200
+        for _ in range(5):
+            assert (await half.ask(http_request("/start", form))).status == 200
+        half.send(http_request("/start", form)[:-10])
+        await half.writer.drain()
+        half.close()
+        async with asyncio.timeout(WAIT):
+            while (await running.post("/start", form)).status != 200:
+                await asyncio.sleep(0.01)
+        assert budget.used == 0
+
+
+async def test_a_peer_that_asks_on_and_takes_nothing_is_cut_off(serve: Any, http_request: Request) -> None:
+    async with serve(
+        write_timeout=SHORT, idle_timeout=Duration("1h"), request_timeout=Duration("1h")
+    ) as running:
+        running.manager.size = 200_000
+        loop = asyncio.get_running_loop()
+        sock = await narrow(running)
+        with suppress(ConnectionError):
+            async with asyncio.timeout(WAIT):
+                while True:
+                    await loop.sock_sendall(sock, http_request("/status", "requestor=me&jobID=1") * 10)
+                    await asyncio.sleep(0.01)
+        sock.close()
+
+
+async def test_a_peer_that_half_closes_is_answered_and_then_left(serve: Any, http_request: Request) -> None:
+    async with serve() as running:
+        wire = await running.connect()
+        wire.send(http_request("/version") + http_request("/list", "requestor=me"))
+        wire.writer.write_eof()
+        assert [(await wire.reply()).json["Type"] for _ in range(2)] == [
+            "ResponseTypeVersion",
+            "ResponseTypeList",
+        ]
+        assert await wire.rest() == b""
 
 
 async def test_a_large_form_is_read_beside_the_others(

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from contest_core.caller import Bearer, Caller, Principal
-from contest_core.errors import ContestError, InternalError, TooLarge, TooManyRequests
+from contest_core.errors import ContestError, InternalError, TooLarge
 from contest_core.responses import encode
 from contest_http.forms import read_parameters
 from contest_http.protocol import answer_headers
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from contest_core.api import API
     from contest_core.listener import ListenerContext
+    from contest_http.connections import Budget
     from contest_http.settings import HttpSettings
 
 ONLY_POST: Final = b"Only POST requests are supported"
@@ -36,6 +37,8 @@ _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _WAIT: Final = re.compile(rb"(?:^|[\s,;])wait\s*=\s*([0-9]{1,6})\b", re.IGNORECASE)
 
+ASK_FOR_LESS: Final = "ask for one `run`, `test` or `target`, or with `events=false`"
+
 JSON: Final = (b"content-type", b"application/json")
 
 Headers = list[tuple[bytes, bytes]]
@@ -44,12 +47,11 @@ Headers = list[tuple[bytes, bytes]]
 class Application:
     """What answers on one listener."""
 
-    def __init__(self, api: API, context: ListenerContext, settings: HttpSettings) -> None:
+    def __init__(self, api: API, context: ListenerContext, settings: HttpSettings, budget: Budget) -> None:
         self._api = api
         self._context = context
         self._max_answer = int(settings.max_answer)
-        self._max_unsent = int(settings.max_unsent)
-        self._unsent = 0
+        self._budget = budget
 
     async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Answers one request."""
@@ -61,11 +63,11 @@ class Application:
             status, headers, body = self._look(scope["method"], scope["path"], fields)
         if b"origin" in fields:
             headers += _cors(fields[b"origin"])
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        if len(body) <= SLICE:
-            await send({"type": "http.response.body", "body": body, "more_body": False})
+        if len(body) > SLICE:
+            await self._send_large(status, headers, body, send)
         else:
-            await self._send_large(body, send)
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body, "more_body": False})
 
     # --- a verb
 
@@ -86,8 +88,10 @@ class Application:
             else:
                 parameters = read_parameters(content_type, body)
             encoded = encode(await self._api.call(caller, scope["path"].lstrip("/"), parameters))
-            if len(encoded) > SLICE:
-                self._check_size(len(encoded))
+            if len(encoded) > self._max_answer:
+                raise TooLarge(
+                    what="the answer", limit=self._max_answer, size=len(encoded), hint=ASK_FOR_LESS
+                )
         except ContestError as error:
             return _refused(error, caller)
         # The one boundary of a request: a fault of this server, of which the peer learns no more than a name.
@@ -121,26 +125,18 @@ class Application:
             timeout=_wait(prefer) if prefer is not None else None,
         )
 
-    # --- a large answer
-
-    def _check_size(self, size: int) -> None:
-        if size > self._max_answer:
-            hint = "ask for one `run`, `test` or `target`, or with `events=false`"
-            raise TooLarge(what="the answer", limit=self._max_answer, size=size, hint=hint)
-        if self._unsent and self._unsent + size > self._max_unsent:
-            reason = f"{self._unsent:,} bytes of answers wait for peers that read slowly"
-            raise TooManyRequests(reason=reason, retry_after=5)
-
-    async def _send_large(self, body: bytes, send: ASGISendCallable) -> None:
+    async def _send_large(self, status: int, headers: Headers, body: bytes, send: ASGISendCallable) -> None:
         """In slices: the connection takes the next one when the peer has taken the last."""
-        self._unsent += len(body)
+        size = len(body)
         try:
-            for start in range(0, len(body), SLICE):
-                end = start + SLICE
-                part = body[start:end]
+            if not self._budget.take(size):
+                status, headers, body = _refused(self._budget.spent(), None)
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            for end in range(SLICE, len(body) + SLICE, SLICE):
+                part = body[end - SLICE : end]
                 await send({"type": "http.response.body", "body": part, "more_body": end < len(body)})
         finally:
-            self._unsent -= len(body)
+            self._budget.give_back(size)
 
     # --- what is no verb
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from uvicorn.server import ServerState
 
+from contest_core.errors import TooManyRequests
+
 if TYPE_CHECKING:
     from contest_http.guards import Guards
     from contest_http.protocol import GuardedProtocol
@@ -22,6 +24,34 @@ if TYPE_CHECKING:
 
 LINGER: Final = 0.5
 """Seconds in which a peer that was refused may still send, so that it comes to read why."""
+
+
+class Budget:
+    """Bytes that the listener holds for its peers: of large requests that come, of large answers that go."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.used = 0
+
+    def take(self, size: int) -> bool:
+        """Counts so many bytes; false, and they are counted all the same, where that is too much.
+
+        One alone is never too much: the limits of a single request and answer are others.
+        """
+        alone = not self.used
+        self.used += size
+        return alone or self.used <= self._limit
+
+    def give_back(self, size: int) -> None:
+        """Counts them no longer."""
+        self.used -= size
+
+    def spent(self) -> TooManyRequests:
+        """What the peer is told."""
+        reason = (
+            f"large requests and answers of {self.used:,} bytes are under way, the limit is {self._limit:,}"
+        )
+        return TooManyRequests(reason=reason, retry_after=5)
 
 
 class Connections(ServerState):
@@ -40,6 +70,8 @@ class Connections(ServerState):
         self.guards = guards
         self.log = log
         self.report_error = report_error
+        self.budget = Budget(int(settings.max_buffered))
+        self.closing = False
         self.open: set[GuardedProtocol] = set()
         self.max_connections = settings.max_connections
         self.max_pipelined = settings.max_pipelined
@@ -73,12 +105,14 @@ class Connections(ServerState):
 
     async def finish(self) -> None:
         """Closes what is idle, lets what is in flight be answered, and returns when all are closed."""
+        self.closing = True
         for connection in list(self.open):
             connection.shutdown()
         await self._wait()
 
     async def abort(self) -> None:
         """Ends everything now."""
+        self.closing = True
         for connection in self.open:
             connection.transport.abort()
         for task in self.tasks:

@@ -23,7 +23,10 @@ JOINED = 64 * 1024
 
 
 class Exchange:
-    """A request and the answer to it. `disconnected` is set from outside when the peer is gone."""
+    """A request and the answer to it.
+
+    Set from outside: `disconnected` when the peer is gone, `held` to the bytes that the body takes of the budget.
+    """
 
     __slots__ = (
         "_body",
@@ -33,6 +36,7 @@ class Exchange:
         "_on_response",
         "_transport",
         "disconnected",
+        "held",
         "keep_alive",
         "message_event",
         "response_complete",
@@ -55,6 +59,7 @@ class Exchange:
         self.keep_alive = keep_alive
         self.disconnected = False
         self.response_complete = False
+        self.held = 0
         self.message_event = message_event
         self._body: bytes | bytearray | None = body
         self._transport = transport

@@ -39,7 +39,8 @@ class HttpListener(Listener):
         servers: list[asyncio.Server] = []
         guards = Guards(settings, loopback=_all_loopback(sockets))
         connections = Connections(settings, guards, log=context.log.logger, report_error=context.report_error)
-        protocol = partial(GuardedProtocol, _configuration(Application(api, context, settings)), connections)
+        app = Application(api, context, settings, connections.budget)
+        protocol = partial(GuardedProtocol, _configuration(app), connections)
         try:
             servers.extend([await _accept(protocol, sock) for sock in sockets])
             context.ready(*map(binding.url, sockets))
@@ -77,7 +78,6 @@ def _configuration(app: Application) -> Config:
         lifespan="off",
         interface="asgi3",
         log_config=None,
-        access_log=False,
         proxy_headers=False,
         server_header=False,
         workers=1,

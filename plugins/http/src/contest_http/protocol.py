@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 NEVER: Final = math.inf
 
+COUNTED: Final = 64 * 1024
+"""Bytes of a body that are not worth counting against the budget of all connections."""
+
 _CHUNK_LINE: Final = 16
 """Bytes around a chunk of a body that are no sign of bad faith: its size in hex and two line ends."""
 
@@ -87,11 +90,14 @@ class GuardedProtocol(HttpToolsProtocol):
         self._last_word: bytes | None = None
         self._owes_continue = False
         self._unsent = 0
+        self._half_closed = False
+        self._fresh = False
         self._task: asyncio.Task[None] | None = None
         self._message_event = asyncio.Event()
         # Of the request that is being read:
         self._body: bytes | bytearray = b""
         self._size = 0
+        self._held = 0
         self._keep_alive = True
         # What of its bytes is not body, over all feeds before this one; negative where a feed began with an older
         # request. `_allowance` grows with each chunk.
@@ -110,13 +116,13 @@ class GuardedProtocol(HttpToolsProtocol):
         shared = self._shared
         shared.opened(self)
         limit = shared.max_connections
-        if shared.admitted < limit:
+        if shared.closing or len(shared.open) > 2 * limit:
+            # The listener ends, or they come faster than they can be told that there is no room.
+            transport.abort()
+        elif shared.admitted < limit:
             shared.admitted += 1
             self._admitted = True
-            self.deadline = self.loop.time() + shared.idle_timeout
-        elif len(shared.open) > 2 * limit:
-            # They come faster than they can be told.
-            transport.abort()
+            self._renew()
         else:
             error = TooManyRequests(reason=f"there are {limit:,} connections already", retry_after=1)
             self._refuse(Refused(503, error))
@@ -126,17 +132,29 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if self._admitted:
             self._shared.admitted -= 1
+        self._release(self._held + sum(exchange.held for exchange in self._waiting))
         self._waiting.clear()
+        if self._busy:
+            self._release(self.cycle.held)
         if self._task is not None:
             self._task.cancel()
         self._shared.closed(self)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The peer sends no more. It may only have half-closed: what is quick is still answered."""
+        self._half_closed = True
+        self._reading = DEAF
+        if self._busy:
+            self._last_exchange().keep_alive = False
+            self._renew()
+        return self._busy
 
     def shutdown(self) -> None:
         """No more requests: closes, once those in flight are answered."""
         self._closing = True
         if self._busy:
             self._reading = DEAF
-            (self._waiting[-1] if self._waiting else self.cycle).keep_alive = False
+            self._last_exchange().keep_alive = False
         elif self._reading in (HEAD, BODY):
             self._refuse(Refused(503, ShuttingDown()))
         else:
@@ -147,7 +165,7 @@ class GuardedProtocol(HttpToolsProtocol):
         unsent = self.transport.get_write_buffer_size()
         if 0 < unsent < self._unsent:
             self._watch_writing()
-        elif unsent or self.transport.is_closing():
+        elif unsent or self.transport.is_closing() or self._half_closed:
             self.transport.abort()
         elif self._busy:
             self.deadline = NEVER
@@ -166,7 +184,20 @@ class GuardedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """It does again."""
         super().resume_writing()
-        self.deadline = NEVER if self._busy else self._next_deadline()
+        self._renew()
+
+    def _renew(self) -> None:
+        """Sets the deadline for what goes on now; while the peer takes nothing, `_watch_writing` has set it."""
+        if self.flow.write_paused:
+            return
+        if self._busy:
+            self.deadline = self.loop.time() + LINGER if self._half_closed else NEVER
+        elif self._reading is IDLE:
+            self.deadline = self.loop.time() + self._shared.idle_timeout
+        elif self._reading is DEAF:
+            self.deadline = self.loop.time() + LINGER
+        else:
+            self.deadline = self.loop.time() + self._shared.request_timeout
 
     def _watch_writing(self) -> None:
         """The peer has so much time to take any of what is unsent now."""
@@ -193,6 +224,9 @@ class GuardedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._refuse(Refused(400, InvalidMessage(reason=f"it is not HTTP/1.1 ({error})")))
         if self._reading is HEAD or self._reading is BODY:
+            if self._fresh:
+                self._fresh = False
+                self._renew()
             self._overhead += self._feed_size - self._feed_body
             if self._overhead > self._allowance:
                 self._refuse(self._shared.guards.too_long())
@@ -206,8 +240,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._size = 0
         self._overhead = -self._feed_size if self._feed_ended_one else 0
         self._allowance = self._shared.max_header
-        if not self._busy:
-            self.deadline = self.loop.time() + self._shared.request_timeout
+        self._fresh = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """The parser has a header, or a trailer."""
@@ -219,7 +252,8 @@ class GuardedProtocol(HttpToolsProtocol):
         fields = dict(headers)
         version = self.parser.get_http_version()
         shared = self._shared
-        if self._overhead + self._feed_size > shared.max_header and self._head_size() > shared.max_header:
+        seen = max(self._overhead, 0) + self._feed_size
+        if seen > shared.max_header and self._head_size() > shared.max_header:
             self._refuse(shared.guards.too_long())
             raise StopParsing
         upgrade = self.parser.should_upgrade()
@@ -250,6 +284,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._size > self._shared.max_request:
             self._refuse(self._shared.guards.too_large())
             raise StopParsing
+        if self._size > COUNTED and not self._hold(size):
+            raise StopParsing
         if not self._body:
             self._body = body
         elif isinstance(self._body, bytearray):
@@ -273,6 +309,7 @@ class GuardedProtocol(HttpToolsProtocol):
             message_event=self._message_event,
             on_response=self.on_response_complete,
         )
+        exchange.held, self._held = self._held, 0
         self._body = b""
         if not self._busy:
             self._start(exchange)
@@ -283,6 +320,19 @@ class GuardedProtocol(HttpToolsProtocol):
             reason = f"more than {self._shared.max_pipelined} requests wait on this connection"
             self._refuse(Refused(429, TooManyRequests(reason=reason, retry_after=1)))
             raise StopParsing
+
+    def _hold(self, size: int) -> bool:
+        """Counts a part of a large body; false, and the request is refused, where all of them are too much."""
+        self._held += size
+        budget = self._shared.budget
+        if budget.take(size):
+            return True
+        self._refuse(Refused(429, budget.spent()))
+        return False
+
+    def _release(self, size: int) -> None:
+        if size:
+            self._shared.budget.give_back(size)
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -309,10 +359,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # --- answering
 
+    def _last_exchange(self) -> Exchange:
+        return self._waiting[-1] if self._waiting else self.cycle
+
     def _start(self, exchange: Exchange) -> None:
         self._busy = True
-        self.deadline = NEVER
         self.cycle = exchange
+        self._renew()
         # Not in a task group: the connection owns it, ends it in `connection_lost` and hears of its end.
         task = self.loop.create_task(self.app(exchange.scope, exchange.receive, exchange.send))
         self._task = task
@@ -330,6 +383,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """The answer is written: on to the next request."""
         self._busy = False
         self._task = None
+        if self.cycle.held:
+            self._release(self.cycle.held)
         if self.transport.is_closing():
             self._watch_writing()
         elif self._waiting:
@@ -340,16 +395,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._watch_writing()
             self.transport.close()
         else:
-            if not self.flow.write_paused:
-                self.deadline = self._next_deadline()
+            self._renew()
             self.flow.resume_reading()
             if self._owes_continue:
                 self._continue()
-
-    def _next_deadline(self) -> float:
-        if self._reading is IDLE:
-            return self.loop.time() + self._shared.idle_timeout
-        return self.loop.time() + (LINGER if self._reading is DEAF else self._shared.request_timeout)
 
     def _continue(self) -> None:
         self._owes_continue = False
@@ -358,6 +407,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def _refuse(self, refused: Refused) -> None:
         """Reads no further. The refusal is the last word, behind the answers that are due before it."""
         self._reading = DEAF
+        self._body = b""
+        held, self._held = self._held, 0
+        self._release(held)
         self._last_word = refusal(refused, self._shared.header_lines)
         if not self._busy:
             self._say_last_word()

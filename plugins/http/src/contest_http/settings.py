@@ -27,8 +27,8 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Size of a request's body."""
     max_answer: ByteSize = ByteSize("64MiB")
     """Size of an answer; beyond it the error says how to ask for less."""
-    max_unsent: ByteSize = ByteSize("256MiB")
-    """Large answers that peers have not taken yet, of all connections together."""
+    max_buffered: ByteSize = ByteSize("256MiB")
+    """Large requests that come and large answers that go, of all connections together; beyond, 429."""
     max_header: ByteSize = ByteSize("32KiB")
     """Size of a request's line and headers."""
     max_headers: Count = 100
@@ -48,9 +48,11 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         for name in ("request_timeout", "idle_timeout", "write_timeout"):
             if getattr(self, name).nanoseconds <= 0:
                 raise ValueError(f"{name} must be longer than nothing")
-        for name in ("max_request", "max_answer", "max_unsent", "max_header"):
+        for name in ("max_request", "max_answer", "max_buffered", "max_header"):
             if getattr(self, name) == 0:
                 raise ValueError(f"{name} must be more than nothing")
+        if self.max_buffered < self.max_request:
+            raise ValueError("max_buffered must not be less than max_request")
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(
