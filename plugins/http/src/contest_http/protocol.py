@@ -99,9 +99,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._size = 0
         self._held = 0
         self._keep_alive = True
-        # What of its bytes is not body, over all feeds before this one; negative where a feed began with an older
-        # request. `_allowance` grows with each chunk.
+        # What of its bytes is not body, over all feeds before this one; not counted in a feed that began with an older
+        # request (`_behind`), where nobody knows. `_allowance` grows with each chunk.
         self._overhead = 0
+        self._behind = False
         self._allowance = 0
         # Of the feed that is being parsed:
         self._feed_size = 0
@@ -238,7 +239,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._reading = HEAD
         self._body = b""
         self._size = 0
-        self._overhead = -self._feed_size if self._feed_ended_one else 0
+        self._behind = self._feed_ended_one
+        self._overhead = -self._feed_size if self._behind else 0
         self._allowance = self._shared.max_header
         self._fresh = True
 
@@ -252,8 +254,9 @@ class GuardedProtocol(HttpToolsProtocol):
         fields = dict(headers)
         version = self.parser.get_http_version()
         shared = self._shared
-        seen = max(self._overhead, 0) + self._feed_size
-        if seen > shared.max_header and self._head_size() > shared.max_header:
+        # Only where it is not plain from the sizes of the feeds.
+        unclear = self._behind or self._overhead + self._feed_size > shared.max_header
+        if unclear and self._head_size() > shared.max_header:
             self._refuse(shared.guards.too_long())
             raise StopParsing
         upgrade = self.parser.should_upgrade()
