@@ -95,8 +95,7 @@ class Answering:
 
     async def _answer(self, event: Event) -> None:
         try:
-            if not event.response.done():
-                await self._answer_until_withdrawn(event)
+            await self._answer_until_withdrawn(event)
         finally:
             del self._open[event.response]
             self._release()
@@ -107,6 +106,8 @@ class Answering:
         task = asyncio.current_task()
         if not _ROWS[event.type].reads or task is None:
             event.resolve(await self._ask_manager(event))
+            return
+        if event.response.done():
             return
         withdrawn = partial(_cancel, task)
         event.response.add_done_callback(withdrawn)

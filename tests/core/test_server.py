@@ -22,6 +22,7 @@ from contest_core import (
     EncodedJSON,
     Event,
     EventListMsg,
+    EventMsg,
     EventStartMsg,
     EventStatusMsg,
     EventType,
@@ -48,6 +49,7 @@ from contest_core import (
     Vouched,
     open_server,
 )
+from contest_core.answering import Answering
 from contest_core.contexts import _is_local
 from contest_core.lifecycle import Server
 from contest_core.testing.clock import VirtualClock
@@ -181,6 +183,22 @@ async def nothing(*_: object) -> None:
 
 async def forever(*_: object) -> None:
     await asyncio.get_running_loop().create_future()
+
+
+MESSAGES: dict[str, EventMsg] = {
+    "list": EventListMsg(requestor="me", query=JobQuery()),
+    "start": EventStartMsg(requestor="me", job_descriptor=DESCRIPTOR),
+}
+
+
+def make_event(api: API, kind: EventType, **more: Any) -> Event:
+    return Event(
+        context=api.caller(listener="test", peer="here", requestor="me"),
+        type=kind,
+        server_id=api.server_id,
+        response=asyncio.get_running_loop().create_future(),
+        **more,
+    )
 
 
 async def open_and_wait(
@@ -422,12 +440,15 @@ async def test_leaving_says_what_the_options_say(log: list[str]) -> None:
 async def test_a_harder_word_overtakes_and_a_softer_one_is_not_heard(
     clock: VirtualClock, log: list[str]
 ) -> None:
-    async with open_server(Manager(log, work=1000), listeners={"probe": Probe(log)}) as server:
+    manager = Manager(log, work=1000)
+    async with open_server(manager, listeners={"probe": Probe(log)}) as server:
         server.terminate(Termination.PAUSE)
         await settle()
         server.terminate(Termination.DRAIN)
         await settle()
         assert log == ["told pause"]
+        assert manager.context is not None
+        assert await manager.context.stopping() is Termination.PAUSE
         server.terminate(Termination.CANCEL)
         await server.wait()
     assert log == ["told pause", *ORDER]
@@ -559,6 +580,16 @@ async def test_a_listener_that_returns_later_ends_alone(log: list[str]) -> None:
         assert server.readiness() is None
         assert (await server.api.status(caller_of(server), 1)).error is None
     assert log == ["short ended", *ORDER]
+
+
+async def test_a_listener_that_has_returned_is_no_other_beside_the_last(log: list[str]) -> None:
+    async def serving(api: API, context: ListenerContext) -> None:
+        await asyncio.sleep(1)
+        await context.end_of_input()
+
+    listeners = {"short": Probe(log, "short", serving=nothing), "pipe": Probe(log, "pipe", serving=serving)}
+    await open_and_wait(Manager(log), listeners)
+    assert log == ["short ended", "told drain", "manager ended", "pipe ended"]
 
 
 async def test_a_listener_that_raises_later_ends_the_server_with_that_error(log: list[str]) -> None:
@@ -713,6 +744,24 @@ async def test_a_listener_is_left_time_to_send_what_was_interrupted(
         server.terminate(Termination.CANCEL)
         await server.wait()
         assert b'"Code":"interrupted"' in await asked
+
+
+async def test_a_listener_is_left_time_to_send_what_was_interrupted_at_the_very_end(
+    clock: VirtualClock, log: list[str]
+) -> None:
+    async def serving(api: API, context: ListenerContext) -> None:
+        try:
+            await api.start(api.caller(listener="slow", peer="p", requestor="me"), DESCRIPTOR)
+        except Interrupted:
+            await asyncio.sleep(0.5)
+            log.append("sent")
+
+    options = ServerOptions(event_timeout=60, grace=10)
+    listeners = {"slow": Probe(log, "slow", serving=serving)}
+    async with open_server(Manager(log), listeners=listeners, options=options):
+        await settle()
+    assert log[-2:] == ["sent", "slow ended"]
+    assert clock.now == pytest.approx(10.5)
 
 
 async def test_what_was_never_taken_is_shutting_down(clock: VirtualClock, log: list[str]) -> None:
@@ -885,12 +934,7 @@ async def test_an_event_without_a_message_harms_nobody(
     log: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_server(Manager(log)) as server:
-        event = Event(
-            context=caller_of(server),
-            type=EventType.STATUS,
-            server_id="s",
-            response=asyncio.get_running_loop().create_future(),
-        )
+        event = make_event(server.api, EventType.STATUS)
         with pytest.raises(InternalError):
             await server.api.send_receive_event(event)
         assert (await server.api.status(caller_of(server), 1)).error is None
@@ -901,21 +945,65 @@ async def test_a_listeners_fault_outside_a_request_is_logged_and_counted_by_eith
 ) -> None:
     async def serving(api: API, context: ListenerContext) -> None:
         context.report_error(OSError("a frame was torn"))
-        event = Event(
-            context=api.caller(listener=context.name, peer="here"),
-            type=EventType.ERROR,
-            server_id=api.server_id,
-            err=OSError("another too"),
-            response=asyncio.get_running_loop().create_future(),
-        )
-        await api.send_event(event)
+        await api.send_event(make_event(api, EventType.ERROR, err=OSError("another too")))
         await context.stopping()
 
     async with open_server(Manager(log), listeners={"odd": Probe(log, "odd", serving=serving)}) as server:
         await settle()
         assert server.errors_reported == 2
     assert "listener odd: a frame was torn" in caplog.text
-    assert "listener odd: another too" in caplog.text
+    assert "listener test: another too" in caplog.text
+
+
+async def test_faults_outside_requests_take_no_places(log: list[str]) -> None:
+    async with open_server(Manager(log), options=ServerOptions(in_flight=1)) as server:
+        for _ in range(3):
+            event = make_event(server.api, EventType.ERROR, err=OSError("x"))
+            await server.api.send_event(event)
+        assert (await server.api.status(caller_of(server), 1)).error is None
+
+
+async def test_what_is_withdrawn_before_its_task_began_is_not_asked_if_it_reads_and_else_is(
+    log: list[str],
+) -> None:
+    class Asked(Manager):
+        async def list(self, message: EventListMsg, caller: Caller) -> ResponseDataList:
+            log.append("list")
+            return ResponseDataList(job_ids=[])
+
+        async def start(self, message: EventStartMsg, caller: Caller) -> ResponseDataStart:
+            log.append("start")
+            return ResponseDataStart(job_id=1)
+
+    async with open_server(Asked(log)) as server:
+        for verb, message in MESSAGES.items():
+            event = make_event(server.api, EventType[verb.upper()], msg=message)
+            await server.api.send_event(event)
+            event.response.cancel()
+            await settle()
+        assert log == ["start"]
+
+
+async def test_a_consumer_that_is_cancelled_interrupts_what_has_not_even_begun(clock: VirtualClock) -> None:
+    api = API()
+    answering = Answering(MemoryJobManager(), api.events, in_flight=10, report_error=lambda *_: None)
+    run = asyncio.create_task(answering.run())
+    await settle()
+    caller = api.caller(listener="t", peer="p", requestor="me")
+    run.cancel()
+    with pytest.raises(Interrupted):
+        await api.list(caller, JobQuery())
+    with pytest.raises(Overloaded):
+        await api.list(caller, JobQuery())
+    assert run.cancelled()
+
+
+async def test_a_fault_of_the_server_itself_comes_out_without_a_group(
+    log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Answering, "run", raising_later(ZeroDivisionError("ours")))
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        await open_and_wait(Manager(log), {"probe": Probe(log)})
 
 
 # --- readiness and exposure
