@@ -19,8 +19,9 @@ from contest_runner.binding import bind_step
 from contest_runner.catalog import Catalog
 from contest_runner.parts import FetchContext, FetchedTest, FetchFailed
 from contest_runner.plan import Plan, ReporterPlan, StepPlan, TestPlan
+from contest_runner.raw_json import in_order, raw_at, well_formed
 from contest_runner.step import OnInterrupt
-from contest_runner.walk import BAD, Walk
+from contest_runner.walk import BAD, Walk, pointer
 
 MAX_JOB_NAME_BYTES: Final = 64
 MAX_TEST_NAME_BYTES: Final = 32
@@ -41,6 +42,8 @@ class Reading(Struct, frozen=True, kw_only=True):
     plan: Plan | None
     """None where it is refused."""
     findings: tuple[Finding, ...]
+    text: str
+    """The descriptor as it is kept: well-formed Unicode."""
 
 
 class _Reporter(Struct, kw_only=True, rename="pascal"):
@@ -103,18 +106,23 @@ async def read_descriptor(text: str, catalog: Catalog, *, log: LoggerAdapter[Log
     """Reads a descriptor, one JSON object; fetchers are asked for the steps."""
     walk = Walk()
     plan = None
+    text = well_formed(text)
     try:
         document = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         walk.error("not_json", "", f"the descriptor is no JSON object: {str(error) or 'nested too deep'}")
     else:
-        plan = await _Reader(walk, catalog, log).job(document)
-    return Reading(plan=None if walk.refused else plan, findings=tuple(walk.findings))
+        plan = await _Reader(walk, catalog, log, text).job(document)
+        if walk.ambiguous:
+            walk = Walk()
+            plan = await _Reader(walk, catalog, log, text).job(in_order(text))
+    return Reading(plan=None if walk.refused else plan, findings=tuple(walk.findings), text=text)
 
 
 class _Reader:
-    def __init__(self, walk: Walk, catalog: Catalog, log: LoggerAdapter[Logger]) -> None:
+    def __init__(self, walk: Walk, catalog: Catalog, log: LoggerAdapter[Logger], text: str) -> None:
         self._walk = walk
+        self._text = text
         self._catalog = catalog
         self._log = log
         self._functions = catalog.template_functions()
@@ -298,7 +306,7 @@ class _Reader:
         if fetched is None:
             return None, None
         place = self._walk.place(where, "TestName")
-        if not fetched.name.strip():
+        if not fetched.name:
             self._walk.error("missing", place, "the test has no name")
         self._length(fetched.name, MAX_TEST_NAME_BYTES, "the test's name", place)
         return fetched.name, self._steps(fetched, where)
@@ -343,12 +351,26 @@ class _Reader:
         name = self._known(self._catalog.steps, step.name, "name", self._walk.place(path, "name"))
         if name is None:
             return None
-        plan = StepPlan(
-            name=name, label=step.label, parameters=step.parameters, on_interrupt=step.on_interrupt
-        )
+        parameters = self._as_written(step.parameters, self._walk.place(path, "parameters"))
+        plan = StepPlan(name=name, label=step.label, parameters=parameters, on_interrupt=step.on_interrupt)
         code = self._catalog.step(name)
         bound = bind_step(plan, code, position, self._functions, self._walk.findings, path)
         return None if bound is None else plan
+
+    def _as_written(self, parameters: dict[str, list[Any]], path: str) -> dict[str, list[Any]]:
+        """The parameters with objects, lists and fractions as the JSON text that stands in the descriptor.
+
+        That text is what a step gets of them, and their template; encoding them anew would change it.
+        """
+        return {
+            key: [
+                raw_at(self._text, f"{path}/{pointer(key)}/{number}")
+                if isinstance(value, dict | list | float)
+                else value
+                for number, value in enumerate(values)
+            ]
+            for key, values in parameters.items()
+        }
 
     def _label(self, step: _Step, path: str) -> None:
         place = self._walk.place(path, "label")
@@ -373,7 +395,7 @@ class _Reader:
     def _reporter(self, reporter: _Reporter, path: str, *, final: bool) -> ReporterPlan | None:
         place = self._walk.place(path, "Name")
         self._length(reporter.name, MAX_REPORTER_NAME_BYTES, "the reporter's name", place)
-        name = self._known(self._catalog.reporters, reporter.name.strip(), "Name", place)
+        name = self._known(self._catalog.reporters, reporter.name, "Name", place)
         if name is None:
             return None
         code = self._catalog.reporter(name)

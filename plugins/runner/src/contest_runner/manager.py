@@ -36,6 +36,7 @@ from contest_core import (
     JobRunning,
     JobState,
     Lock,
+    Refusal,
     ResponseDataList,
     ResponseDataLocks,
     ResponseDataRetry,
@@ -50,6 +51,7 @@ from contest_core import (
     UnknownJob,
     Watch,
 )
+from contest_core.errors import ErrorRow
 from contest_core.plugins import load_plugins
 from contest_runner.answers import Answers
 from contest_runner.catalog import Catalog
@@ -240,14 +242,14 @@ class LocalJobManager(JobManager):
         if reading.plan is None or (message.strict and warnings):
             raise InvalidDescriptor(findings=reading.findings)
         _check_start_key(message.start_key)
-        digest = _digest(message.job_descriptor) if message.start_key else None
+        digest = _digest(reading.text) if message.start_key else None
         new = self._new_job(
             message.job_descriptor, reading.plan, message.requestor, caller, message.start_key, digest
         )
         try:
             job_id = await self._create(new, reading.plan)
         except StartKeyTaken as taken:
-            difference = _difference(taken.descriptor, message.job_descriptor)
+            difference = _difference(taken.descriptor, reading.text)
             raise StartKeyConflict(
                 start_key=taken.start_key, job_id=taken.job_id, difference=difference
             ) from None
@@ -353,12 +355,23 @@ class LocalJobManager(JobManager):
         return row
 
 
+class InvalidQuery(Refusal):
+    """The jobs that are asked for cannot be meant; ConTest's job manager answers so, with HTTP 200."""
+
+    code = "invalid_parameters"
+
+    @property
+    def row(self) -> ErrorRow:
+        """The table's row, but for HTTP: it is an answer, not a request that could not be read."""
+        return super().row._replace(http=200)
+
+
 def _check_tags(tags: tuple[str, ...]) -> None:
     for tag in tags:
         if not re.fullmatch(TAG, tag):
-            raise InvalidParameters(reason=f"{tag!r} is not a valid tag", parameter="tags")
+            raise InvalidQuery(f"{tag!r} is not a valid tag: letters, digits, _ and -")
     if len(set(tags)) < len(tags):
-        raise InvalidParameters(reason="a tag is there twice", parameter="tags")
+        raise InvalidQuery("a tag is there twice")
 
 
 def _check_start_key(start_key: str | None) -> None:

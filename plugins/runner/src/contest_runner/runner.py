@@ -222,7 +222,7 @@ class Runner:
             if recovered is not None and number in recovered.finished_tests:
                 continue
             await self._one_test(job, run_id, number, test, bound[number], recovered)
-        await self._finish_run(job, run_id)
+        await self._finish_run(job, run_id, report=job.stopping.why is None)
 
     async def _one_test(
         self,
@@ -266,13 +266,12 @@ class Runner:
 
     # --- reports
 
-    async def _finish_run(self, job: Job, run_id: int) -> None:
+    async def _finish_run(self, job: Job, run_id: int, *, report: bool) -> None:
         assert job.run is not None
         tree = job.run
-        if job.stopping.why is None:
+        if report:
             for position, plan in enumerate(job.plan.run_reporters):
-                report = await self._report(job, plan, run_id, position, tree.status)
-                job.reports.append(report)
+                job.reports.append(await self._report(job, plan, run_id, position, tree.status))
         rows = [_report_row(report, position) for position, report in enumerate(job.reports)]
         run = NewRun(
             run_id=run_id, start_time=job.run_start, end_time=self.store.now(), status=lambda: pack(tree)
@@ -335,7 +334,7 @@ class Runner:
 
     async def _end(self, job: Job, state: JobState, error: str) -> None:
         if job.run is not None:
-            await self._finish_run(job, job.run.status.run_id)
+            await self._finish_run(job, job.run.status.run_id, report=False)
         await self._end_left(job)
         if job.left and state is JobState.CANCELLED:
             state = JobState.CANCELLATION_FAILED
@@ -356,7 +355,14 @@ class Runner:
         )
         rows = [_report_row(report, position) for position, report in enumerate(job.reports)]
         await self.store.finish_job(job.lease, end, rows)
-        job.log.info("ended: %s, %s%s", state.wire_name, verdict.value, f" ({error})" if error else "")
+        job.log.info(
+            "job %d (%s) ended: %s, %s%s",
+            job.id,
+            job.plan.name,
+            state.wire_name,
+            verdict.value,
+            f" ({error})" if error else "",
+        )
 
     async def _end_left(self, job: Job) -> None:
         for survivor in await job.end_processes(PROCESS_GRACE):

@@ -195,7 +195,8 @@ class _PackedStep(Struct, array_like=True, frozen=True):
 class _PackedTest(Struct, array_like=True, frozen=True):
     name: str
     steps: list[_PackedStep]
-    targets: list[TargetInfo | None]
+    targets: list[bytes]
+    """The targets as JSON: what a target manager keeps is JSON already."""
     nowhere: list[_PackedTarget]
     """Of targets that entered no step, and of an acquisition that failed."""
 
@@ -244,7 +245,7 @@ def _pack_test(test: TestTree) -> _PackedTest:
             )
             for step in test.steps
         ],
-        [status.target for status in test.last],
+        [msgspec.json.encode(status.target) for status in test.last],
         [
             _pack_target(number, status)
             for number, status in enumerate(test.last)
@@ -278,17 +279,18 @@ def _pack_events(events: Sequence[JobEvent] | None) -> list[tuple[int, datetime,
 def _unpack_test(job_id: int, run_id: int, packed: _PackedTest) -> TestTree:
     names = [StepName(step.label, step.display) for step in packed.steps]
     test = TestTree(job_id, run_id, packed.name, names)
-    test.last = [test._nowhere(info, ZERO_TIME) for info in packed.targets]
+    infos = [msgspec.json.decode(info, type=TargetInfo | None) for info in packed.targets]
+    test.last = [test._nowhere(info, ZERO_TIME) for info in infos]
     if test.last:
         test.status.target_statuses = test.last
     for entry in packed.nowhere:
-        status = test._nowhere(packed.targets[entry.target], entry.in_time)
+        status = test._nowhere(infos[entry.target], entry.in_time)
         _fill(test, status, entry, "")
         test.last[entry.target] = status
     for number, step in enumerate(packed.steps):
         test.steps[number].events = _unpack_events(test, step.events, None, step.label) or None
         for entry in step.targets:
-            info = packed.targets[entry.target]
+            info = infos[entry.target]
             assert info is not None
             _fill(test, test.enter(number, entry.target, info, entry.in_time), entry, step.label)
     return test

@@ -30,6 +30,8 @@ class Walk:
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
+        self.ambiguous = False
+        """Some object has a key twice in different casing: which one counts depends on their order."""
         self._places: dict[tuple[str, str], str] = {}
 
     # --- findings
@@ -116,6 +118,7 @@ class Walk:
                 nearest = folded[near[0]] if near else None
                 self.warning("unknown_key", where, f"unknown key {key[:64]!r}", nearest=nearest)
                 continue
+            self.ambiguous = self.ambiguous or field.key in given
             given[field.key] = member
             self._places[path, field.key] = where
         return given

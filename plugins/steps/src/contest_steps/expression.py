@@ -35,14 +35,14 @@ class Expression(Struct, frozen=True, kw_only=True):
         holds = _OPERATORS[self.operator](left, self.number)
         sign = "%" if self.percentage else ""
         word = self.operator if holds else f"is not {self.operator}"
-        return holds, f"{left:.2f}{sign} {word} {self.number:.2f}{sign}"
+        return holds, f"{_go(left)}{sign} {word} {_go(self.number)}{sign}"
 
 
 def parse(text: str) -> Expression:
     """The expression of a text. Raises `ValueError` with an example."""
     found = next((symbol for symbol in _OPERATORS if text.startswith(symbol)), None)
     if found is not None:
-        body = text.strip("<>=")
+        body = text.strip(found)
         number = body.rstrip("%")
         try:
             value = _float(number)
@@ -53,9 +53,16 @@ def parse(text: str) -> Expression:
     raise ValueError(f"{text[:60]!r} is no success expression: write one like >=80%, >5 or =100%")
 
 
+def _go(number: float) -> str:
+    """A number with two decimals, as Go's `%.2f` writes it."""
+    if math.isfinite(number):
+        return f"{number:.2f}"
+    return "NaN" if math.isnan(number) else f"{number:+.0f}".replace("inf", "Inf")
+
+
 def _float(text: str) -> float:
     """A number as Go's `ParseFloat` reads it, without the forms that only Python knows."""
-    if not text or text != text.strip() or "_" in text:
+    if not text or text != text.strip():
         raise ValueError(text)
     value = float(text)
     if math.isinf(value) and text.lstrip("+-").lower() not in ("inf", "infinity"):

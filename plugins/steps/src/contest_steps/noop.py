@@ -1,35 +1,25 @@
-"""The reporter `noop`, as in ConTest: it says that all is good, and judges nothing."""
+"""The reporter `noop`, as in ConTest: it says that all is good, judges nothing and ignores its parameters."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from msgspec import Struct
+from typing import Any, ClassVar
 
 from contest_core import JobStatus, RunStatus
 from contest_runner.parts import ReportContext, Reporter, ReportResult
 
 
-class NoopParameters(Struct, frozen=True, kw_only=True):
-    """Nothing."""
-
-
-class Noop(Reporter[NoopParameters, NoopParameters]):
+class Noop(Reporter[Any, Any]):
     """Says that all is good."""
 
-    RunParameters: ClassVar[type[Struct]] = NoopParameters
-    FinalParameters: ClassVar[type[Struct]] = NoopParameters
+    RunParameters: ClassVar[Any] = Any
+    FinalParameters: ClassVar[Any] = Any
     judges = False
     display_name = "noop"
 
-    async def run_report(
-        self, status: RunStatus, parameters: NoopParameters, context: ReportContext
-    ) -> ReportResult:
+    async def run_report(self, status: RunStatus, parameters: Any, context: ReportContext) -> ReportResult:
         """ConTest's words."""
         return ReportResult(success=True, data="I did nothing")
 
-    async def final_report(
-        self, status: JobStatus, parameters: NoopParameters, context: ReportContext
-    ) -> ReportResult:
+    async def final_report(self, status: JobStatus, parameters: Any, context: ReportContext) -> ReportResult:
         """ConTest's words."""
         return ReportResult(success=True, data="I did nothing at the end, all good")

@@ -32,17 +32,26 @@ class TargetEntry(Struct, frozen=True, kw_only=True, rename=wire_name):
             raise ValueError("invalid target with empty ID")
         for address in (self.primary_ipv4, self.primary_ipv6):
             if address:
-                ipaddress.ip_address(address)
+                _canonical(address)
 
     def target(self) -> Target:
         """The target."""
         return Target(
             id=self.id,
             fqdn=self.fqdn,
-            primary_ipv4=self.primary_ipv4 or None,
-            primary_ipv6=self.primary_ipv6 or None,
+            primary_ipv4=_canonical(self.primary_ipv4),
+            primary_ipv6=_canonical(self.primary_ipv6),
             state=None if self.tms is UNSET else json.encode(self.tms),
         )
+
+
+def _canonical(address: str | None) -> str | None:
+    """The address as Go writes it. Raises `ValueError`."""
+    if not address:
+        return None
+    parsed = ipaddress.ip_address(address)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return str(mapped or parsed)
 
 
 class TargetListAcquireParameters(Struct, frozen=True, kw_only=True, rename=wire_name):

@@ -1,0 +1,61 @@
+"""What a parsed JSON value does not tell any more: its text, the order of its keys, characters that are none.
+
+The descriptor's reader asks for these where they matter, which is seldom; msgspec does all the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]", re.ASCII)
+
+
+def raw_at(text: str, pointer: str) -> str:
+    """The text of the value at a JSON pointer, as it is written."""
+    raw: Any = Raw(text.encode("utf-8", "surrogatepass"))
+    for token in pointer.split("/")[1:]:
+        key = token.replace("~1", "/").replace("~0", "~")
+        if bytes(raw).lstrip()[:1] == b"[":
+            raw = msgspec.json.decode(raw, type=list[Raw])[int(key)]
+        else:
+            raw = msgspec.json.decode(raw, type=dict[str, Raw])[key]
+    return bytes(raw).decode()
+
+
+def in_order(text: str) -> Any:
+    """The value with each key where it last stands, so that the last of several spellings of one comes last."""
+    return json.loads(text, object_pairs_hook=_last_stands)
+
+
+def well_formed(text: str) -> str:
+    """The text with lone surrogates, written out or escaped, replaced as Go replaces them (U+FFFD)."""
+    if _SURROGATE.search(text):
+        try:
+            msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            text = _rewritten(text)
+    return text if text.isascii() else _replaced(text)
+
+
+def _rewritten(text: str) -> str:
+    try:
+        return _replaced(json.dumps(json.loads(text), ensure_ascii=False))
+    except (ValueError, RecursionError):
+        return text
+
+
+def _replaced(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _last_stands(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        found.pop(key, None)
+        found[key] = value
+    return found
