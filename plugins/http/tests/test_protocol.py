@@ -33,6 +33,7 @@ class Transport:
 
     def __init__(self) -> None:
         self.written = bytearray()
+        self.unsent = 0
         self.paused = False
         self.closed = False
 
@@ -57,7 +58,7 @@ class Transport:
         self.paused = False
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unsent
 
     def get_extra_info(self, name: str) -> Any:
         return ("127.0.0.1", 5) if name == "peername" else None
@@ -73,15 +74,22 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": answer, "more_body": False})
 
 
-async def converse(pieces: list[bytes], **limits: Any) -> Transport:
+def connection(**limits: Any) -> tuple[Connections, GuardedProtocol, Transport]:
     chosen = HttpSettings(**limits)
-    log = logging.getLogger("contest.test")
-    errors: list[Exception] = []
-    guards = Guards(chosen, loopback=True)
-    connections = Connections(chosen, guards, log=log, report_error=errors.append)
+
+    def report_error(error: Exception) -> None:
+        raise error
+
+    guards, log = Guards(chosen, loopback=True), logging.getLogger("contest.test")
+    connections = Connections(chosen, guards, log=log, report_error=report_error)
     protocol = GuardedProtocol(_configuration(cast("Any", echo)), connections)
     transport = Transport()
     protocol.connection_made(cast("asyncio.Transport", transport))
+    return connections, protocol, transport
+
+
+async def converse(pieces: list[bytes], **limits: Any) -> Transport:
+    connections, protocol, transport = connection(**limits)
     for piece in pieces:
         async with asyncio.timeout(10):
             while transport.paused:
@@ -91,7 +99,6 @@ async def converse(pieces: list[bytes], **limits: Any) -> Transport:
         while connections.tasks:
             await asyncio.sleep(0)
     protocol.connection_lost(ConnectionResetError())
-    assert errors == []
     assert not connections.open
     assert connections.budget.used == 0
     return transport
@@ -142,3 +149,23 @@ def test_a_head_over_the_limit_is_refused_however_it_is_cut(
     statuses = re.findall(rb"HTTP/1.1 (\d+) ", bytes(transport.written))
     assert statuses == [b"200", b"431"] if second else [b"431"]
     assert transport.closed
+
+
+async def test_reading_pauses_while_requests_wait() -> None:
+    transport = await converse([REQUESTS[0] * 3] * 20, max_pipelined=3)
+    assert re.findall(rb"HTTP/1.1 (\d+) ", bytes(transport.written)) == [b"200"] * 60
+
+
+async def test_a_peer_that_takes_something_of_the_rest_gets_more_time() -> None:
+    connections, protocol, transport = connection()
+    now = connections.loop.time()
+    transport.unsent = 1000
+    protocol.pause_writing()
+    for unsent in (999, 10):
+        transport.unsent = unsent
+        protocol.expire(now + 100)
+        assert not transport.closed
+        assert protocol.deadline > now
+    protocol.expire(now + 100)
+    assert transport.closed
+    protocol.connection_lost(ConnectionResetError())

@@ -115,8 +115,6 @@ class Connections(ServerState):
         self.closing = True
         for connection in self.open:
             connection.transport.abort()
-        for task in self.tasks:
-            task.cancel()
         await self._wait()
 
     async def _wait(self) -> None:
