@@ -20,7 +20,7 @@ from contest_runner.binding import BindFailed, BoundStep
 from contest_runner.context import StepContext
 from contest_runner.gathering import Gathering
 from contest_runner.status_tree import LiveTarget, TestTree
-from contest_runner.step import AllTargetsStep, OnInterrupt, Step, Stopped, TargetFailed, ThreadStep
+from contest_runner.step import OnInterrupt, Stopped, TargetFailed
 from contest_runner.stopping import Stopping, StopReason
 from contest_runner.store import SavedState
 from contest_runner.threads import run_in_thread
@@ -117,7 +117,7 @@ class Attempt:
         self._open = len(self.flows)
         self._ended = loop.create_future()
         for position, step in enumerate(self.steps):
-            if isinstance(step.step, AllTargetsStep):
+            if step.gathers:
                 self._gatherings[position] = Gathering(self, step, self._open)
         before = progress or {}
         for start in range(0, len(self.flows), ADMITTED_AT_ONCE):
@@ -211,13 +211,13 @@ class Attempt:
             parameters = step.literal
             if parameters is None:
                 parameters = step.bind(flow.target, flow.variables)
-            code = step.step
-            if isinstance(code, Step):
-                await code.run(flow.target, parameters, StepContext(self, step, flow))
-            elif isinstance(code, ThreadStep):
-                await run_in_thread(code, flow, parameters, StepContext(self, step, flow))
+            context = StepContext(self, step, flow)
+            if step.threaded:
+                await run_in_thread(step.step, flow, parameters, context)
+            elif step.gathers:
+                await self._gatherings[step.position].arrive(flow, parameters, context)
             else:
-                await self._gatherings[step.position].arrive(flow, parameters, StepContext(self, step, flow))
+                await step.step.run(flow.target, parameters, context)
         # The boundary to a step's code: whatever it raises fails this target alone.
         except Exception as error:
             flow.inside = None

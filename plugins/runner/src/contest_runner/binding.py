@@ -19,7 +19,7 @@ import msgspec
 from contest_core import Blame, ByteSize, Duration, Finding, Secret, Severity
 from contest_core.settings import dec_hook
 from contest_runner.plan import StepPlan
-from contest_runner.step import EXPANDED, BaseStep, OnInterrupt
+from contest_runner.step import EXPANDED, AllTargetsStep, BaseStep, OnInterrupt, ThreadStep
 from contest_runner.target import Target
 from contest_runner.templates import Template, TemplateError
 from contest_runner.templates import compile as compile_template
@@ -164,7 +164,7 @@ class BoundStep:
     def __init__(
         self,
         plan: StepPlan,
-        step: BaseStep[Any],
+        step: Any,
         position: int,
         literals: Mapping[str, Any],
         slots: Sequence[_Slot],
@@ -174,6 +174,8 @@ class BoundStep:
         self.position = position
         self.label = plan.label
         self.display_name = step.display_name
+        self.threaded = isinstance(step, ThreadStep)
+        self.gathers = isinstance(step, AllTargetsStep)
         self.on_interrupt = OnInterrupt(plan.on_interrupt) if plan.on_interrupt else step.on_interrupt
         self._literals = literals
         self._slots = tuple(slots)

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from contest_runner.faults import raised_as_error
 from contest_runner.step import Arrival, TargetFailed
 
 if TYPE_CHECKING:
@@ -31,8 +32,14 @@ class _Arrived(Arrival[Any]):
             self.done.set_result(None)
 
     def failed(self, error: TargetFailed | Exception) -> None:
-        if not self.done.done():
+        if self.done.done():
+            return
+        if isinstance(error, Exception) and not isinstance(error, StopIteration):
             self.done.set_exception(error)
+        elif isinstance(error, BaseException):
+            self.done.set_exception(raised_as_error(error))
+        else:
+            self.done.set_exception(TypeError(f"failed() was given {error!r}, which is no exception"))
 
 
 class Gathering:
@@ -50,6 +57,10 @@ class Gathering:
         self._all: list[_Arrived] = []
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._outcome: Exception | None = None
+        """Set when the step's own code has returned: what that means for targets it has not decided about."""
+        self._over = asyncio.Event()
+        """The step's own code has returned, or is not waited for any more."""
 
     async def arrive(self, flow: Flow, parameters: Any, context: StepContext) -> None:
         """A target reaches the step; returns or raises when the step has decided about it."""
@@ -61,10 +72,13 @@ class Gathering:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
         self._changed.set()
+        if self._outcome is not None:
+            arrived.failed(self._outcome)
         try:
             await done
         except asyncio.CancelledError:
-            self._task.cancel()
+            if flow.stopping is None:
+                self._task.cancel()
             raise
 
     def gone(self, flow: Flow, position: int) -> None:
@@ -73,15 +87,27 @@ class Gathering:
         self._changed.set()
 
     async def ended(self) -> None:
-        """Returns when the step's own code has returned."""
-        if self._task is not None and not self._task.done():
-            await asyncio.wait([self._task])
-
-    def abandon(self) -> None:
-        """Gives up waiting for the step's own code."""
+        """Returns when the step's own code has returned, or has been given up."""
         if self._task is not None:
-            self._task.cancel()
-            self._task = None
+            await self._over.wait()
+
+    def abandon(self) -> list[str]:
+        """Gives up waiting for the step's own code; the targets that it may still be at."""
+        if self._task is None or self._over.is_set():
+            return []
+        self._task.cancel()
+        self._over.set()
+        return [arrived.target.id for arrived in self._all]
+
+    @property
+    def step(self) -> BoundStep:
+        """The step that gathers."""
+        return self._step
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """In which the step's own code runs."""
+        return self._task
 
     def __aiter__(self) -> Self:
         return self
@@ -102,11 +128,11 @@ class Gathering:
     async def _run(self) -> None:
         outcome: Exception = RuntimeError("the step returned without a word about this target")
         try:
-            await self._step.step.run(self)  # type: ignore[attr-defined]
-        except asyncio.CancelledError:
-            outcome = RuntimeError("the step was cancelled")
+            await self._step.step.run(self)
         # The boundary to a step's code: what it raises fails the targets that it has not decided about.
-        except Exception as error:
-            outcome = error
+        except BaseException as error:
+            outcome = error if isinstance(error, Exception) else raised_as_error(error)
+        self._outcome = outcome
+        self._over.set()
         for arrived in self._all:
             arrived.failed(outcome)

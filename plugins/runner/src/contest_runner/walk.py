@@ -128,6 +128,8 @@ class Walk:
             return make()
         if not isinstance(value, list):
             return self._wrong(value, "a list", path)
+        if (quick := _at_once(value, kind)) is not None:
+            return make(quick)
         items = [self.read(item, kind, f"{path}/{number}") for number, item in enumerate(value)]
         return BAD if any(item is BAD for item in items) else make(items)
 
@@ -186,6 +188,31 @@ def _plain(kind: Any) -> tuple[Any, bool]:
     members = [member for member in get_args(kind) if member not in (type(None), msgspec.UnsetType)]
     optional = type(None) in get_args(kind)
     return (members[0] if len(members) == 1 else kind), optional
+
+
+_MANY: Final = 16
+"""From so many items on it pays to try a list at once."""
+
+
+def _at_once(value: list[Any], kind: Any) -> list[Any] | None:
+    """A long list of plain objects that are spelt exactly, converted in one go; None where one of them is not."""
+    if len(value) < _MANY or not (isinstance(kind, type) and issubclass(kind, Struct)):
+        return None
+    keys = _plain_keys(kind)
+    if keys is None or not all(type(item) is dict and item.keys() <= keys for item in value):
+        return None
+    try:
+        return msgspec.convert(value, list[kind], dec_hook=dec_hook)
+    except (msgspec.ValidationError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=64)
+def _plain_keys(kind: type[Struct]) -> frozenset[str] | None:
+    """The keys of a struct whose members are no objects or lists themselves."""
+    fields = _fields(kind).values()
+    plain = all(_plain(field.kind)[0] in (str, int, float, bool, Any) for field in fields)
+    return frozenset(field.key for field in fields) if plain else None
 
 
 def pointer(key: str) -> str:
