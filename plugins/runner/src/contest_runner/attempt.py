@@ -9,7 +9,6 @@ has to say so (`left`) and end all the same.
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +17,7 @@ import msgspec
 from contest_core import Blame, Output
 from contest_runner.binding import BindFailed, BoundStep
 from contest_runner.context import StepContext
+from contest_runner.faults import describe, storable, trace_of
 from contest_runner.gathering import Gathering
 from contest_runner.status_tree import LiveTarget, TestTree
 from contest_runner.step import OnInterrupt, Stopped, TargetFailed
@@ -34,13 +34,28 @@ if TYPE_CHECKING:
 ADMITTED_AT_ONCE: Final = 1000
 """Targets let in together, the next ones when these are on disk: keeps memory and latency down."""
 
-_MAX_TRACEBACK: Final = 16_384
+_MAX_OUTPUT: Final = 65_536
+"""Characters of each output that a failure may bring."""
+
+_LAST_MOMENT: Final = 1.0
+"""Seconds that cancelled flows have when the program itself is cancelled."""
 
 
 class Flow:
     """One target on its way through the steps."""
 
-    __slots__ = ("abandoned", "failed", "index", "info", "inside", "stopping", "target", "task", "variables")
+    __slots__ = (
+        "abandoned",
+        "failed",
+        "index",
+        "info",
+        "inside",
+        "started",
+        "stopping",
+        "target",
+        "task",
+        "variables",
+    )
 
     def __init__(self, index: int, target: Target) -> None:
         self.index = index
@@ -52,9 +67,16 @@ class Flow:
         self.task: asyncio.Task[None] | None = None
         self.inside: BoundStep | None = None
         """The step that it is in."""
+        self.started = False
+        """Its task has begun: one that is cancelled before would never come out."""
         self.failed = False
         self.abandoned = False
         """It outlived a stop: what comes of it is not written down any more."""
+
+    def cancel(self) -> None:
+        """Cancels what it is at; before it has begun it looks for itself whether it shall."""
+        if self.started and self.task is not None and not self.task.done():
+            self.task.cancel()
 
     def set_variable(self, label: str, name: str, raw: bytes) -> None:
         """A step sets one of its variables."""
@@ -119,7 +141,19 @@ class Attempt:
         for position, step in enumerate(self.steps):
             if step.gathers:
                 self._gatherings[position] = Gathering(self, step, self._open)
-        before = progress or {}
+        try:
+            await self._admit(progress or {})
+            await self._ended
+            for gathering in self._gatherings.values():
+                await gathering.ended()
+        except BaseException:
+            await self._leave_nothing()
+            raise
+        if self._error is not None:
+            raise self._error
+
+    async def _admit(self, before: dict[str, Progress]) -> None:
+        loop = asyncio.get_running_loop()
         for start in range(0, len(self.flows), ADMITTED_AT_ONCE):
             for flow in self.flows[start : start + ADMITTED_AT_ONCE]:
                 walk = self._walk(flow, before.get(flow.target.id))
@@ -127,40 +161,38 @@ class Attempt:
             await asyncio.sleep(0)
             await self._store.committed()
             await self._store.room()
-        await self._ended
-        for gathering in self._gatherings.values():
-            await gathering.ended()
-        if self._error is not None:
-            raise self._error
+
+    async def _leave_nothing(self) -> None:
+        """The program ends, or the store does not take anything any more: no flow may outlive this."""
+        self.abandon()
+        tasks = [flow.task for flow in self.flows if flow.task is not None]
+        tasks += [gathering.task for gathering in self._gatherings.values() if gathering.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_LAST_MOMENT)
 
     def cancel(self) -> None:
         """Cancels the steps that have not obeyed a stop."""
         for flow in self.flows:
-            if flow.task is not None and not flow.task.done():
-                flow.task.cancel()
+            flow.cancel()
 
     def lose(self, targets: Sequence[str]) -> None:
         """The locks of these targets are lost: their steps are cancelled, and they alone fail."""
         lost = frozenset(targets)
         for flow in self.flows:
-            if flow.target.id in lost and flow.task is not None and not flow.task.done():
+            if flow.target.id in lost and (flow.task is None or not flow.task.done()):
                 flow.stopping = Stopping()
                 flow.stopping.set(StopReason.LOCK_LOST)
-                flow.task.cancel()
+                flow.cancel()
 
     def abandon(self) -> dict[str, str]:
         """Gives up waiting: says which targets are still inside which steps, and lets `run` return."""
-        left = {
-            flow.target.id: f"step {flow.inside.label!r} ({flow.inside.plan.name})"
-            for flow in self.flows
-            if flow.inside is not None
-        }
+        left = {flow.target.id: _named(flow.inside) for flow in self.flows if flow.inside is not None}
         for flow in self.flows:
-            if flow.task is not None and not flow.task.done():
+            if flow.task is None or not flow.task.done():
                 flow.abandoned = True
-                flow.task.cancel()
+                flow.cancel()
         for gathering in self._gatherings.values():
-            gathering.abandon()
+            left.update(dict.fromkeys(gathering.abandon(), _named(gathering.step)))
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
         return left
@@ -170,7 +202,11 @@ class Attempt:
     async def _walk(self, flow: Flow, progress: Progress | None) -> None:
         job = self.job
         position = 0
+        status: LiveTarget | None = None
+        flow.started = True
         try:
+            if flow.abandoned:
+                return
             if progress is not None and (position := self._resume(flow, progress)) < 0:
                 return
             inside = progress is not None and progress.inside
@@ -183,19 +219,27 @@ class Attempt:
                 else:
                     status = self._enter(flow, step)
                     await self._store.committed()
+                if flow.stopping is not None:
+                    self._fail(flow, step, status, f"stopped: {flow.stopping.why}", Blame.TARGET)
+                    return
                 if not await self._step(flow, step, status):
                     return
-        except asyncio.CancelledError:
-            if flow.stopping is not None and flow.inside is not None:
-                message = f"stopped: {flow.stopping.why}"
-                self._fail(flow, flow.inside, self._inside(flow), message, Blame.TARGET)
-            elif job.stopping.why is None:
-                raise
+        except asyncio.CancelledError as error:
+            if status is not None and not flow.abandoned:
+                self._cancelled(flow, step, status, error)
         # Nothing that a flow meets may be lost in its task: the runner raises it.
         except Exception as error:
             self._error = self._error or error
         finally:
+            flow.inside = None
             self._came_out(flow)
+
+    def _cancelled(self, flow: Flow, step: BoundStep, status: LiveTarget, error: BaseException) -> None:
+        """A flow was cancelled in a step: by a stop, by a lost lock, or by the step itself."""
+        if flow.stopping is not None:
+            self._fail(flow, step, status, f"stopped: {flow.stopping.why}", Blame.TARGET)
+        elif self.job.stopping.why is None:
+            self._plugin_fault(flow, step, status, error)
 
     def _came_out(self, flow: Flow) -> None:
         for position, gathering in self._gatherings.items():
@@ -218,8 +262,10 @@ class Attempt:
                 await self._gatherings[step.position].arrive(flow, parameters, context)
             else:
                 await step.step.run(flow.target, parameters, context)
+        except asyncio.CancelledError:
+            raise
         # The boundary to a step's code: whatever it raises fails this target alone.
-        except Exception as error:
+        except BaseException as error:
             flow.inside = None
             if not flow.abandoned:
                 self._came_to_nothing(flow, step, status, error)
@@ -227,10 +273,13 @@ class Attempt:
         flow.inside = None
         if flow.abandoned:
             return False
+        if flow.stopping is not None:
+            self._fail(flow, step, status, f"stopped: {flow.stopping.why}", Blame.TARGET)
+            return False
         self._leave(flow, step, status)
         return True
 
-    def _came_to_nothing(self, flow: Flow, step: BoundStep, status: LiveTarget, error: Exception) -> None:
+    def _came_to_nothing(self, flow: Flow, step: BoundStep, status: LiveTarget, error: BaseException) -> None:
         if isinstance(error, TargetFailed):
             self._fail(flow, step, status, error.message, error.blame, output=error.output)
         elif isinstance(error, BindFailed):
@@ -294,12 +343,13 @@ class Attempt:
         trace: str | None = None,
     ) -> None:
         flow.failed = True
-        message = message or "failed"
+        message = storable(message) or "failed"
+        output = _checked(output)
         payload: dict[str, Any] = {"Error": message, "Blame": blame.value}
         if output is not None:
             payload["Output"] = output
         if trace is not None:
-            payload["Traceback"] = trace[-_MAX_TRACEBACK:]
+            payload["Traceback"] = trace
         event = self.job.record(
             "TargetErr",
             run_id=self.run_id,
@@ -316,8 +366,8 @@ class Attempt:
         status.output = output
         self.job.blame(blame)
 
-    def _plugin_fault(self, flow: Flow, step: BoundStep, status: LiveTarget, error: Exception) -> None:
-        trace = "".join(traceback.format_exception(error))
+    def _plugin_fault(self, flow: Flow, step: BoundStep, status: LiveTarget, error: BaseException) -> None:
+        trace = trace_of(error)
         self.job.log.error(
             "step %s (%s) of plugin code failed target %s:\n%s",
             step.label,
@@ -325,8 +375,7 @@ class Attempt:
             flow.target.id,
             trace,
         )
-        message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        self._fail(flow, step, status, message, Blame.PLUGIN, trace=trace)
+        self._fail(flow, step, status, describe(error), Blame.PLUGIN, trace=trace)
 
     # --- what contexts ask
 
@@ -391,3 +440,16 @@ class Attempt:
             self._fail(flow, step, status, message, Blame.SERVER)
             return -1
         return progress.step
+
+
+def _named(step: BoundStep) -> str:
+    return f"step {step.label!r} ({step.plan.name})"
+
+
+def _checked(output: Output | None) -> Output | None:
+    """What a step says a command wrote, as it can be stored."""
+    if not isinstance(output, Output):
+        return None
+    return msgspec.structs.replace(
+        output, stdout=storable(output.stdout, _MAX_OUTPUT), stderr=storable(output.stderr, _MAX_OUTPUT)
+    )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
+from contest_runner.step import Stopped
 from contest_runner.stopping import Stopping
 from contest_runner.variables import Variables
 
@@ -112,6 +113,7 @@ class StepContext:
 
     async def emit(self, name: str, payload: object = None) -> None:
         """Emits an event that the step declares. Raises `ValueError`, at once, for what cannot be stored."""
+        self._check_inside()
         declared = self._step.step.events
         if name not in declared:
             there = ", ".join(declared) or "none"
@@ -122,6 +124,7 @@ class StepContext:
 
     async def set_variable(self, name: str, value: object) -> None:
         """Sets a variable of this step for this target. Raises `ValueError` for a bad name or value."""
+        self._check_inside()
         if not _IDENTIFIER.fullmatch(name):
             raise ValueError(f"{name!r} is no variable name: a letter, then letters, digits and underscores")
         raw = encode_payload(value) or b"null"
@@ -131,6 +134,7 @@ class StepContext:
 
     async def save(self, state: object) -> None:
         """Keeps a state for `saved` after an interruption; on disk when it returns."""
+        self._check_inside()
         await self._attempt.save(self._step, self._flow, encode_payload(state) or b"null")
 
     async def spawn(
@@ -148,9 +152,18 @@ class StepContext:
         It has a session of its own, ends with the block, and its output is kept in bounds: the last `keep`
         bytes, and with `capture` the whole up to so many. Raises `SpawnError`.
         """
+        self._check_inside()
         return await self._attempt.job.processes().spawn(
             argv, cwd=cwd, env=env, stdin=stdin, keep=keep, capture=capture
         )
+
+    def _check_inside(self) -> None:
+        """Refuses what comes from a task or thread that has outlived the step or its stop."""
+        if self._flow.abandoned:
+            raise Stopped("the step was given up: the job has ended without it")
+        if self._flow.inside is not self._step:
+            message = f"target {self._flow.target.id} has left step {self._step.label}: nothing more is taken"
+            raise RuntimeError(message)
 
 
 class ThreadStepContext:

@@ -34,12 +34,7 @@ class _Arrived(Arrival[Any]):
     def failed(self, error: TargetFailed | Exception) -> None:
         if self.done.done():
             return
-        if isinstance(error, Exception) and not isinstance(error, StopIteration):
-            self.done.set_exception(error)
-        elif isinstance(error, BaseException):
-            self.done.set_exception(raised_as_error(error))
-        else:
-            self.done.set_exception(TypeError(f"failed() was given {error!r}, which is no exception"))
+        self.done.set_exception(_fit(error))
 
 
 class Gathering:
@@ -131,8 +126,17 @@ class Gathering:
             await self._step.step.run(self)
         # The boundary to a step's code: what it raises fails the targets that it has not decided about.
         except BaseException as error:
-            outcome = error if isinstance(error, Exception) else raised_as_error(error)
+            outcome = _fit(error)
         self._outcome = outcome
         self._over.set()
         for arrived in self._all:
             arrived.failed(outcome)
+
+
+def _fit(error: object) -> Exception:
+    """What a future takes, whatever the step said."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    if isinstance(error, BaseException):
+        return raised_as_error(error)
+    return TypeError(f"failed() was given {error!r}, which is no exception")

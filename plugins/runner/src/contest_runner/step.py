@@ -56,7 +56,7 @@ class TargetFailed(Exception):
         super().__init__(message)
         self.message = message
         self.output = output
-        self.blame = blame
+        self.blame = Blame(blame)
 
 
 class Stopped(Exception):

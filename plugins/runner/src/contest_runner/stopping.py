@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from enum import StrEnum
 from typing import Any
 
 from contest_runner.step import Stopped
+
+_log = logging.getLogger("contest.step")
 
 
 class StopReason(StrEnum):
@@ -38,7 +41,7 @@ class Stopping:
         self.why: StopReason | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._callbacks: list[Callable[[], None]] = []
-        self._flag: threading.Event | None = None
+        self._flag = threading.Event()
 
     def check(self) -> None:
         """Raises `Stopped` where the step shall stop."""
@@ -72,10 +75,6 @@ class Stopping:
 
     def wait(self, seconds: float | None = None) -> bool:
         """For threads: blocks until the step shall stop, or so many seconds; whether it shall."""
-        if self._flag is None:
-            self._flag = threading.Event()
-        if self.why is not None:
-            self._flag.set()
         return self._flag.wait(seconds)
 
     def set(self, why: StopReason) -> None:
@@ -83,12 +82,15 @@ class Stopping:
         if self.why is not None:
             return
         self.why = why
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
+        self._flag.set()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        if self._flag is not None:
-            self._flag.set()
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            try:
+                callback()
+            # A step's own code: its fault is no reason not to tell the other steps.
+            except Exception:
+                _log.exception("a step's callback failed when it was told to stop")

@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from contest_runner.context import StepContext, ThreadStepContext
+from contest_runner.faults import raised_as_error
 
 if TYPE_CHECKING:
     from contest_runner.attempt import Flow
@@ -50,7 +51,8 @@ def _tell(ended: asyncio.Future[None], error: BaseException | None) -> None:
         return  # given up
     if error is None:
         ended.set_result(None)
-    elif isinstance(error, Exception):
+    elif isinstance(error, Exception) and not isinstance(error, StopIteration):
         ended.set_exception(error)
     else:
-        ended.set_exception(RuntimeError(f"the step raised {type(error).__name__}: {error}"))
+        # No future takes such an exception, and in the loop's own thread it would end the program.
+        ended.set_exception(raised_as_error(error))
