@@ -7,7 +7,7 @@ packed into a compact form for the store, and unpacked when somebody asks for it
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -173,7 +173,7 @@ class RunTree:
 
 
 class _PackedTarget(Struct, array_like=True, frozen=True):
-    """A target in a step; the usual one has three members, one that tells more has all."""
+    """A target that has more to tell than its times."""
 
     target: int
     in_time: datetime
@@ -189,7 +189,14 @@ class _PackedStep(Struct, array_like=True, frozen=True):
     label: str
     display: str
     events: list[tuple[int, datetime, int, str, Any]]
-    targets: list[_PackedTarget]
+    targets: list[int]
+    """The columns of the targets in this step, in the order in which they entered: their numbers,"""
+    in_times: list[datetime]
+    """when they entered,"""
+    out_times: list[datetime]
+    """and when they left."""
+    more: dict[int, _PackedTarget]
+    """By place in the columns, those that have more to tell."""
 
 
 class _PackedTest(Struct, array_like=True, frozen=True):
@@ -232,19 +239,7 @@ def _pack_test(test: TestTree) -> _PackedTest:
     index = {status.target.id: number for number, status in enumerate(test.last) if status.target is not None}
     return _PackedTest(
         test.name,
-        [
-            _PackedStep(
-                step.test_step_label,
-                step.test_step_name,
-                _pack_events(step.events),
-                [
-                    _pack_target(index[status.target.id], status)
-                    for status in step.target_statuses or ()
-                    if status.target is not None
-                ],
-            )
-            for step in test.steps
-        ],
+        [_pack_step(step, index) for step in test.steps],
         [msgspec.json.encode(status.target) for status in test.last],
         [
             _pack_target(number, status)
@@ -254,9 +249,24 @@ def _pack_test(test: TestTree) -> _PackedTest:
     )
 
 
+def _pack_step(step: LiveStep, index: Mapping[str, int]) -> _PackedStep:
+    statuses = step.target_statuses or []
+    return _PackedStep(
+        step.test_step_label,
+        step.test_step_name,
+        _pack_events(step.events),
+        [index[status.target.id] for status in statuses if status.target is not None],
+        [status.in_time for status in statuses],
+        [status.out_time for status in statuses],
+        {
+            place: _pack_target(place, status)
+            for place, status in enumerate(statuses)
+            if status.error or status.events
+        },
+    )
+
+
 def _pack_target(number: int, status: TargetStatus) -> _PackedTarget:
-    if not status.error and not status.events:
-        return _PackedTarget(number, status.in_time, status.out_time)
     events = _pack_events(status.events)
     return _PackedTarget(
         number, status.in_time, status.out_time, status.error, status.blame, status.output, events
@@ -289,10 +299,14 @@ def _unpack_test(job_id: int, run_id: int, packed: _PackedTest) -> TestTree:
         test.last[entry.target] = status
     for number, step in enumerate(packed.steps):
         test.steps[number].events = _unpack_events(test, step.events, None, step.label) or None
-        for entry in step.targets:
-            info = infos[entry.target]
+        columns = zip(step.targets, step.in_times, step.out_times, strict=True)
+        for place, (target, in_time, out_time) in enumerate(columns):
+            info = infos[target]
             assert info is not None
-            _fill(test, test.enter(number, entry.target, info, entry.in_time), entry, step.label)
+            status = test.enter(number, target, info, in_time)
+            status.out_time = out_time
+            if (told := step.more.get(place)) is not None:
+                _fill(test, status, told, step.label)
     return test
 
 
