@@ -17,7 +17,8 @@ from contest_core.verbs import VERBS
 NULL: Final = b"null"
 """The id of an answer to what has no id that could be told."""
 
-_ID_BEGINS: Final = b'"-0123456789n'
+ID_BEGINS: Final = b'"-0123456789n'
+"""With what JSON that may be an id begins: a string, a number or null."""
 
 
 class Request(Struct):
@@ -73,11 +74,6 @@ _loose_decoder = msgspec.json.Decoder(_Loose)
 _batch_decoder = msgspec.json.Decoder(list[Raw])
 
 
-def is_id(value: bytes) -> bool:
-    """Whether a JSON value may be an id: a string, a number or null."""
-    return value[:1] != b"" and value[0] in _ID_BEGINS
-
-
 def parse(message: bytes, max_batch: int) -> Request | Malformed | list[Raw]:
     """What a message is; a list has the members of a batch, each for `parse_member`."""
     try:
@@ -128,7 +124,7 @@ def _diagnose(message: bytes, why: msgspec.DecodeError) -> Malformed:
         return Malformed(InvalidMessage(reason="a request is a JSON object"))
     loose = _loose_decoder.decode(message)
     identity = bytes(loose.id)
-    known = identity if is_id(identity) else NULL
+    known = identity if identity and identity[0] in ID_BEGINS else NULL
     params = bytes(loose.params)[:1]
     if bytes(loose.jsonrpc) != b'"2.0"':
         reason = 'jsonrpc must be the string "2.0"'
@@ -159,10 +155,13 @@ def parameters(request: Request) -> dict[str, Any]:
     """The parameters by name. Raises `InvalidParameters` for parameters by position, which no verb has."""
     if request.method == "unwatch":
         raise Unsupported(what="unwatch", by="this wire")
-    if isinstance(request.params, dict):
-        return request.params
+    params = request.params
+    if not params:
+        return {}
+    if type(params) is dict:
+        return params
     verb = VERBS.get(request.method)
-    if verb is None or not request.params:
+    if verb is None:
         return {}
     names = ", ".join(parameter.name for parameter in verb.parameters) or "requestor"
     reason = f"parameters are by name: params must be an object ({names}), not an array"
