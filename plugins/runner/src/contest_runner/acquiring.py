@@ -7,7 +7,7 @@ that does not come back in time fails the job, and nothing stays locked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,12 +16,14 @@ from msgspec import Struct
 from contest_core import Blame
 from contest_core.settings import format_duration
 from contest_runner.attempt import Attempt
+from contest_runner.bounded import STUBBORN, JobStopped, PluginFault, TooLate, guarded, while_running
 from contest_runner.catalog import Catalog
+from contest_runner.faults import describe, storable
 from contest_runner.job import Job, JobFailed
-from contest_runner.parts import AcquireContext, AcquireFailed, ReleaseContext, TargetManager
+from contest_runner.parts import AcquireContext, AcquireFailed, ReleaseContext, TargetManager, decode_part
 from contest_runner.plan import TestPlan
 from contest_runner.recovery import RecoveredTest
-from contest_runner.store import AcquireTimeout, AcquisitionRow, Store
+from contest_runner.store import AcquireTimeout, AcquisitionRow, Store, StoreError
 from contest_runner.store.locker import Locker
 from contest_runner.target import MAX_TARGET_ID_BYTES, Target
 from contest_runner.times import seconds
@@ -40,8 +42,8 @@ class Acquired(Struct, frozen=True, kw_only=True):
     """The `TargetManager` that gave them."""
 
 
-class _Stopped(Exception):
-    """The job was stopped while it acquired."""
+class _ManagerFault(AcquireFailed):
+    """The target manager's code is to blame."""
 
 
 class _JobLocker:
@@ -50,6 +52,7 @@ class _JobLocker:
     def __init__(self, locker: Locker, job: Job) -> None:
         self._locker = locker
         self._job = job
+        self._closed = False
         self.tokens: dict[str, int] = {}
         """By target, the token of its lock."""
 
@@ -57,6 +60,8 @@ class _JobLocker:
         self, candidates: Sequence[Target], *, count: int | None = None, deadline: float
     ) -> Sequence[Target]:
         """All of the candidates, or `count` of them; waits. Raises `AcquireFailed`."""
+        if self._closed:
+            raise AcquireFailed("the acquisition is over")
         by_id = {target.id: target for target in candidates}
         try:
             locked = await self._locker.acquire(
@@ -66,6 +71,21 @@ class _JobLocker:
             raise AcquireFailed(str(error)) from None
         self.tokens.update(dict.fromkeys(locked.targets, locked.token))
         return [by_id[target] for target in locked.targets]
+
+    def keep_only(self, targets: Sequence[Target]) -> None:
+        """Frees what was locked and is not among these."""
+        kept = {target.id for target in targets}
+        self._free([target for target in self.tokens if target not in kept])
+
+    def close(self) -> None:
+        """Frees everything, and locks nothing any more: the target manager may not have ended."""
+        self._closed = True
+        self._free(list(self.tokens))
+
+    def _free(self, targets: Sequence[str]) -> None:
+        freed = {self.tokens.pop(target) for target in targets}
+        for token in freed:
+            self._locker.release_soon(self._job.id, token, targets)
 
 
 class Acquiring:
@@ -84,27 +104,32 @@ class Acquiring:
         After an interruption they are those of `before`, whose locks are taken anew. Raises `JobFailed`.
         """
         locker = _JobLocker(self._locker, job)
-        manager = self._catalog.target_manager(test.target_manager)()
         try:
+            manager = self._manager(test)
             if before is not None:
                 targets = await self._again(job, locker, before.targets)
             else:
                 targets = await self._ask(job, test, manager, locker)
-        except _Stopped:
-            await self._unlock(job, locker)
+        except BaseException as error:
+            locker.close()
+            if isinstance(error, AcquireFailed):
+                blame = Blame.PLUGIN if isinstance(error, _ManagerFault) else Blame.INFRASTRUCTURE
+                self._failed(job, attempt, storable(error), blame)
+            elif not isinstance(error, JobStopped):
+                raise
             return None
-        except AcquireFailed as error:
-            await self._unlock(job, locker)
-            self._failed(job, attempt, str(error), Blame.INFRASTRUCTURE)
-            return None
-        except BaseException:
-            await self._unlock(job, locker)
-            raise
         attempt.token = max(locker.tokens.values(), default=0)
         acquired = Acquired(targets=tuple(targets), manager=manager)
         if before is None:
             await self._write_down(job, attempt, acquired.targets)
         return acquired
+
+    def _manager(self, test: TestPlan) -> TargetManager[Any, Any]:
+        try:
+            return self._catalog.target_manager(test.target_manager)()
+        # The boundary to a target manager's code, its import and its constructor.
+        except Exception as error:
+            raise _ManagerFault(f"target manager {test.target_manager}: {describe(error)}") from error
 
     async def _ask(
         self, job: Job, test: TestPlan, manager: TargetManager[Any, Any], locker: _JobLocker
@@ -115,27 +140,32 @@ class Acquiring:
             raise JobFailed(late)
         deadline = asyncio.get_running_loop().time() + patience
         context = AcquireContext(job_id=job.id, locker=locker, deadline=deadline, log=job.log)
-        parameters = msgspec.json.decode(test.acquire_parameters, type=manager.AcquireParameters)
+        given: list[Sequence[Target]] = []
 
         async def both() -> Sequence[Target]:
-            targets = await _guarded(job, "acquire", lambda: manager.acquire(parameters, context))
-            try:
-                _check(targets)
-                unlocked = [target for target in targets if target.id not in locker.tokens]
-                if unlocked:
-                    await locker.acquire(unlocked, deadline=deadline)
-            except BaseException:
-                await self._give_back(job, test, manager, targets)
-                raise
+            parameters = decode_part(test.acquire_parameters, manager.AcquireParameters)
+            targets = _typed(await guarded(lambda: manager.acquire(parameters, context)))
+            given.append(targets)
+            _check(targets)
+            # Under one token in the end, whatever the manager locked by itself and in how many calls.
+            tokens = {locker.tokens.get(target.id) for target in targets}
+            if None in tokens or len(tokens) > 1:
+                await locker.acquire(targets, deadline=deadline)
+            locker.keep_only(targets)
             return targets
 
-        targets: Sequence[Target] = await _bounded(job, both(), patience + _SLACK, late)
-        return targets
+        try:
+            return await _blamed(job, "acquire", while_running(job, both(), patience=patience + _SLACK))
+        except (AcquireFailed, JobStopped, TooLate) as error:
+            if given:
+                await self._give_back(job, test, manager, given[0])
+            if isinstance(error, TooLate):
+                raise JobFailed(late) from None
+            raise
 
     async def _again(self, job: Job, locker: _JobLocker, targets: Sequence[Target]) -> Sequence[Target]:
         deadline = asyncio.get_running_loop().time() + seconds(job.plan.acquire_timeout)
-        await _bounded(job, locker.acquire(targets, deadline=deadline), None, "")
-        return targets
+        return await while_running(job, locker.acquire(targets, deadline=deadline))
 
     async def _write_down(self, job: Job, attempt: Attempt, targets: Sequence[Target]) -> None:
         for target in targets:
@@ -170,10 +200,6 @@ class Acquiring:
         job.target_failed = True
         job.blame(blame)
 
-    async def _unlock(self, job: Job, locker: _JobLocker) -> None:
-        if locker.tokens:
-            await self._locker.release(job.id, max(locker.tokens.values()), list(locker.tokens))
-
     # --- release
 
     async def release(self, job: Job, test: TestPlan, attempt: Attempt, acquired: Acquired) -> None:
@@ -183,7 +209,6 @@ class Acquiring:
             await self._give_back(job, test, acquired.manager, acquired.targets)
         except JobFailed as error:
             failure = error
-        kept = [target.id for target in acquired.targets if target.id in job.left]
         for target in acquired.targets:
             job.write(
                 "TargetReleased",
@@ -193,15 +218,25 @@ class Acquiring:
                 target=target.id,
                 token=attempt.token,
             )
-        if any(what.startswith("process ") for what in job.left):
-            kept = [target.id for target in acquired.targets]
-        free = [target.id for target in acquired.targets if target.id not in kept]
-        await self._locker.release(job.id, attempt.token, free)
-        if kept:
+        free = [target.id for target in acquired.targets if target.id not in job.left and not job.survivors]
+        # Events, locks and the acquisition's end are one commit: nothing is awaited in between.
+        self._locker.release_soon(job.id, attempt.token, free)
+        if len(free) < len(acquired.targets):
             self._locker.keep(job.id, attempt.token)
         await self._store.release_acquisition(job.lease, attempt.run_id, attempt.test_index, attempt.number)
         if failure is not None and job.stopping.why is None:
             raise failure
+
+    async def give_back_recovered(
+        self, job: Job, test: TestPlan, attempt: Attempt, before: RecoveredTest
+    ) -> None:
+        """Gives back what an interrupted test had, of a job that does not go on."""
+        try:
+            acquired = Acquired(targets=before.targets, manager=self._manager(test))
+        except _ManagerFault as error:
+            job.log.error("the targets cannot be given back: %s", error)
+            return
+        await self.release(job, test, attempt, acquired)
 
     async def _give_back(
         self, job: Job, test: TestPlan, manager: TargetManager[Any, Any], targets: Sequence[Target]
@@ -211,59 +246,44 @@ class Acquiring:
         context = ReleaseContext(
             job_id=job.id, deadline=asyncio.get_running_loop().time() + patience, log=job.log
         )
-        parameters = msgspec.json.decode(test.release_parameters, type=manager.ReleaseParameters)
+
+        async def release() -> None:
+            parameters = decode_part(test.release_parameters, manager.ReleaseParameters)
+            await guarded(lambda: manager.release(targets, parameters, context))
+
+        # A stop does not shorten it: what was acquired is given back on every path.
+        task = asyncio.ensure_future(_blamed(job, "release", release()))
         try:
-            async with asyncio.timeout(patience):
-                await _guarded(job, "release", lambda: manager.release(targets, parameters, context))
-        except TimeoutError:
-            raise JobFailed(f"target manager release timed out after {format_duration(timeout)}") from None
-        except AcquireFailed as error:
-            raise JobFailed(f"failed to release targets: {error}", blame=Blame.PLUGIN) from None
+            await asyncio.wait([task], timeout=max(0.0, patience))
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task], timeout=STUBBORN)
+        if not task.done() or task.cancelled():
+            raise JobFailed(f"target manager release timed out after {format_duration(timeout)}")
+        error = task.exception()
+        if isinstance(error, AcquireFailed):
+            blame = Blame.PLUGIN if isinstance(error, _ManagerFault) else Blame.INFRASTRUCTURE
+            raise JobFailed(f"failed to release targets: {storable(error)}", blame=blame) from None
+        task.result()
 
 
-async def _guarded(job: Job, what: str, call: Callable[[], Awaitable[T]]) -> T:
+async def _blamed(job: Job, what: str, work: Coroutine[Any, Any, T]) -> T:
     """The boundary to a target manager's code: what it raises is said, and blamed on it."""
     try:
-        return await call()
-    except (AcquireFailed, JobFailed, TimeoutError):
+        return await work
+    except (AcquireFailed, JobStopped, TooLate, StoreError):
         raise
     except Exception as error:
         job.log.exception("the target manager failed to %s", what)
-        job.blame(Blame.PLUGIN)
-        raise AcquireFailed(f"{type(error).__name__}: {error}") from error
+        said = str(error) if isinstance(error, PluginFault) else describe(error)
+        raise _ManagerFault(said) from error
 
 
-async def _bounded(job: Job, work: Any, patience: float | None, late: str) -> Any:
-    """The result of the work; gives up when the job is stopped, or after so many seconds."""
-    task = asyncio.ensure_future(work)
-    if job.stopping.why is None and await _quick(task):
-        return task.result()
-    stopped = asyncio.ensure_future(_stop_of(job))
-    try:
-        await asyncio.wait([task, stopped], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopped.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait([task])
-    if not task.cancelled():
-        return task.result()
-    if job.stopping.why is not None:
-        raise _Stopped
-    raise JobFailed(late)
-
-
-async def _quick(task: asyncio.Future[Any]) -> bool:
-    # Most acquisitions need nothing but a turn of the loop or two: they are spared the second task.
-    for _ in range(3):
-        await asyncio.sleep(0)
-        if task.done():
-            return True
-    return False
-
-
-async def _stop_of(job: Job) -> None:
-    await job.stopping
+def _typed(targets: Any) -> Sequence[Target]:
+    if not isinstance(targets, Sequence) or not all(isinstance(target, Target) for target in targets):
+        raise PluginFault(f"it gave a {type(targets).__name__} and no targets")
+    return targets
 
 
 def _check(targets: Sequence[Target]) -> None:
@@ -273,6 +293,8 @@ def _check(targets: Sequence[Target]) -> None:
     for target in targets:
         if not target.id.strip():
             raise AcquireFailed("a target has no ID")
+        if "\0" in target.id:
+            raise AcquireFailed(f"target ID {target.id!r} has a NUL character")
         if len(target.id.encode()) > MAX_TARGET_ID_BYTES:
             raise AcquireFailed(
                 f"target ID {target.id!r} is too long: the limit is {MAX_TARGET_ID_BYTES} bytes"

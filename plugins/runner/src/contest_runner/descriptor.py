@@ -17,7 +17,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from contest_core import Duration, Finding, Registry
 from contest_runner.binding import bind_step
 from contest_runner.catalog import Catalog
-from contest_runner.parts import FetchContext, FetchedTest, FetchFailed
+from contest_runner.parts import FetchContext, FetchedTest, FetchFailed, decode_part, encode_part
 from contest_runner.plan import Plan, ReporterPlan, StepPlan, TestPlan
 from contest_runner.raw_json import in_order, raw_at, well_formed
 from contest_runner.step import OnInterrupt
@@ -271,7 +271,7 @@ class _Reader:
             self._walk.error("missing", path, f"{key!r} is missing")
             return None
         read = self._walk.read({} if value is None else value, kind, self._walk.place(path, key))
-        return None if read is BAD else Raw(msgspec.json.encode(read))
+        return None if read is BAD else encode_part(read)
 
     def _known(self, registry: Registry, name: str, key: str, path: str) -> str | None:
         """The name in lower case, where it is registered."""
@@ -313,7 +313,7 @@ class _Reader:
 
     async def _fetch(self, name: str, raw: Raw, path: str) -> FetchedTest | None:
         fetcher = self._catalog.fetcher(name)()
-        parameters = msgspec.json.decode(raw, type=fetcher.Parameters)
+        parameters = decode_part(raw, fetcher.Parameters)
         try:
             return await fetcher.fetch(parameters, FetchContext(log=self._log))
         except FetchFailed as error:

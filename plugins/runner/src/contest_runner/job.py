@@ -76,6 +76,10 @@ class Job:
         self.attempt: Attempt | None = None
         self.left: dict[str, str] = {}
         """What outlived a stop: target ID to a description."""
+        self.survivors: dict[int, str] = {}
+        """Processes that would not die, by number."""
+        self.said_cancelling = False
+        """There is a `JobStateCancelling` among its events."""
         self.judged = False
         """A judging reporter has spoken."""
         self.judged_no = False
@@ -87,6 +91,8 @@ class Job:
         self._locker = locker
         self._supervisor = supervisor
         self._processes: JobProcesses | None = None
+        self._spawned = False
+        """Something of this job may live."""
 
     def wait_for(self, waiter: Waiter | None) -> None:
         """The job waits for locks, or does so no longer."""
@@ -118,14 +124,21 @@ class Job:
         """The job's processes, for who starts one."""
         if self._processes is None:
             self._processes = self._supervisor.job(self.id)
+            self._spawned = True
         return self._processes
 
     async def end_processes(self, grace: float) -> list[Survivor]:
-        """Ends what steps have left running; returns what would not die."""
-        if self._processes is None:
+        """Ends what steps have left running; returns what would not die, and notes it in `survivors`."""
+        if not self._spawned:
             return []
-        processes, self._processes = self._processes, None
-        return await processes.finish(grace)
+        self._processes = None
+        left = await self._supervisor.job(self.id).finish(grace)
+        self._spawned = bool(left)
+        for survivor in left:
+            self.log.error("process %d would not die", survivor.pid)
+            self.survivors[survivor.pid] = _shown(survivor)
+            self.blame(Blame.INFRASTRUCTURE)
+        return left
 
     def write(
         self,
@@ -210,3 +223,9 @@ class Job:
 
     def __repr__(self) -> str:
         return f"<job {self.id} {self.plan.name!r} {self.state.wire_name}>"
+
+
+def _shown(survivor: Survivor) -> str:
+    # Not its arguments: they may be secrets.
+    words = survivor.command.split()
+    return words[0].rpartition("/")[2][:64] if words else "a process"

@@ -60,7 +60,7 @@ from contest_runner.catalog import Catalog
 from contest_runner.descriptor import TAG, read_descriptor
 from contest_runner.plan import PLAN_FORMAT, Plan
 from contest_runner.processes import Supervisor
-from contest_runner.runner import Runner
+from contest_runner.runner import Runner, read_plan
 from contest_runner.settings import LocalSettings
 from contest_runner.stopping import StopReason
 from contest_runner.store import (
@@ -220,7 +220,7 @@ class LocalJobManager(JobManager):
             self._log.warning("job %d is run by %s", row.job_id, lease.owner)
             return
         self._log.info("job %d goes on after an interruption", row.job_id)
-        plan = msgspec.json.decode(row.plan or "{}", type=Plan)
+        plan = read_plan(row.plan)
         job = self._runner.admit(row.job_id, lease, plan, retry_of=row.retry_of)
         job.start_time = row.start_time
         if row.state == JobState.CANCELLING or any(intent.kind == "stop" for intent in row.intents):

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from logging import Logger, LoggerAdapter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 
-from contest_core import JobStatus, RunStatus, Secret
+from contest_core import Duration, JobStatus, RunStatus, Secret
+from contest_core.settings import dec_hook
 
 if TYPE_CHECKING:
     from contest_runner.target import Target
@@ -154,6 +156,24 @@ class Reporter(ABC, Generic[R, F]):
     @abstractmethod
     async def final_report(self, status: JobStatus, parameters: F, context: ReportContext) -> ReportResult:
         """Called after the last run, at least once."""
+
+
+def encode_part(parameters: Any) -> Raw:
+    """A part's parameters as a plan keeps them: with their secrets, which the job needs."""
+    return Raw(msgspec.json.encode(parameters, enc_hook=_as_written))
+
+
+def decode_part(raw: Raw, kind: Any) -> Any:
+    """The parameters that `encode_part` kept."""
+    return msgspec.json.decode(raw, type=kind, dec_hook=dec_hook)
+
+
+def _as_written(value: Any) -> str:
+    if isinstance(value, Secret):
+        return value.reveal()
+    if isinstance(value, Duration):
+        return str(value)
+    raise NotImplementedError(f"no parameters can be of type {type(value).__name__}")
 
 
 TemplateFunction: TypeAlias = Callable[..., "str | int | Secret"]

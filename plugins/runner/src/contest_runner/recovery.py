@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from contest_core import Blame, EventData, Header, JobEvent, Output, TargetInfo
 from contest_runner.attempt import Progress
 from contest_runner.status_tree import LiveTarget, RunTree, TestTree
-from contest_runner.store import AcquisitionRow, EventRow
+from contest_runner.store import AcquisitionRow, EventRow, ReportRow
 from contest_runner.target import Target
 from contest_runner.times import moment
 
@@ -47,16 +47,13 @@ class Recovered(Struct, frozen=True, kw_only=True):
 
 
 async def recover(
-    job: Job, trees: Callable[[int], list[TestTree]], judges: Callable[[str], bool]
+    job: Job, trees: Callable[[int], list[TestTree]], judges: Callable[[ReportRow], bool]
 ) -> Recovered:
     """Reads how far the job had come, and sets the job's counters.
 
     `trees` makes the empty tests of a run; `judges` says whether a reporter's word counts for the verdict.
     """
-    events = await _all_events(job)
-    if events:
-        job.sequence = events[-1].sequence
-    _recount(job, events)
+    events = await _events_of_last_run(job)
     await _recall_reports(job, judges)
     done = {run.run_id for run in await job.store.runs(job.id, last=1)}
     run_id, run_start = _last_run(events)
@@ -76,28 +73,36 @@ async def recover(
     )
 
 
-async def _all_events(job: Job) -> list[EventRow]:
+async def _events_of_last_run(job: Job) -> list[EventRow]:
+    """Reads all events, and keeps those from the last `RunStarted` on: of an endless job there are many."""
     found: list[EventRow] = []
+    after = 0
     while True:
-        after = found[-1].position if found else 0
         page = await job.store.events(job_id=job.id, after=after, limit=_PAGE)
-        found.extend(page)
+        for event in page:
+            _recount(job, event)
+            if event.name == "RunStarted" and event.test is None:
+                found.clear()
+            found.append(event)
         if len(page) < _PAGE:
             return found
+        after = page[-1].position
 
 
-def _recount(job: Job, events: Sequence[EventRow]) -> None:
-    """What earlier tests and runs mean for the verdict."""
-    for event in events:
-        if event.name in ("TargetErr", "TargetAcquireErr"):
-            job.target_failed = True
-            payload = msgspec.json.decode(event.payload or "{}")
-            job.blame(Blame(payload.get("Blame", Blame.TEST)))
+def _recount(job: Job, event: EventRow) -> None:
+    """What an earlier event means for the sequence, the verdict and the state."""
+    job.sequence = event.sequence
+    if event.name in ("TargetErr", "TargetAcquireErr"):
+        job.target_failed = True
+        payload = msgspec.json.decode(event.payload or "{}")
+        job.blame(Blame(payload.get("Blame", Blame.TEST)))
+    elif event.name == "JobStateCancelling":
+        job.said_cancelling = True
 
 
-async def _recall_reports(job: Job, judges: Callable[[str], bool]) -> None:
+async def _recall_reports(job: Job, judges: Callable[[ReportRow], bool]) -> None:
     for report in await job.store.reports(job.id):
-        if judges(report.reporter):
+        if judges(report):
             job.judged = True
             job.judged_no = job.judged_no or not report.success
 

@@ -11,15 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from contest_core import Blame, JobState, JobStatus, Report, RunStatus, Verdict
 from contest_runner.acquiring import Acquiring
 from contest_runner.answers import Answers
 from contest_runner.attempt import Attempt
 from contest_runner.binding import BindFailed, BoundStep, bind_step
+from contest_runner.bounded import JobStopped, guarded, while_running
 from contest_runner.catalog import Catalog
+from contest_runner.faults import describe
 from contest_runner.job import Job, JobFailed
-from contest_runner.parts import ReportContext, Reporter, ReportResult
+from contest_runner.parts import ReportContext, Reporter, ReportResult, decode_part
 from contest_runner.plan import PLAN_FORMAT, Plan, ReporterPlan, TestPlan
 from contest_runner.processes import Supervisor
 from contest_runner.recovery import Recovered, recover
@@ -28,6 +31,9 @@ from contest_runner.stopping import StopReason
 from contest_runner.store import JobEnd, Lease, LeaseLost, NewRun, ReportRow, Store, StoreError
 from contest_runner.store.locker import Locker
 from contest_runner.times import moment, seconds
+
+UNREADABLE = -1
+"""The format of a plan that could not be read."""
 
 PROCESS_GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL for what a step has left running."""
@@ -74,8 +80,7 @@ class Runner:
         """
         job = self.jobs.get(job_id) or self.admit(job_id, lease, await self._plan(job_id))
         try:
-            recovered = await self._begin(job, resumed=resumed)
-            await self._until_its_end(job, recovered)
+            await self._until_its_end(job, resumed=resumed)
         except LeaseLost:
             job.log.error("another server has taken the job over: nothing more is written here")
             job.stop(StopReason.LEASE_LOST)
@@ -89,6 +94,7 @@ class Runner:
         if job.state is JobState.STARTED and not job.ending:
             job.state = JobState.CANCELLING
             job.write("JobStateCancelling")
+            job.said_cancelling = True
             job.stop(why)
             self._enforce(job)
             self._changed()
@@ -116,22 +122,31 @@ class Runner:
             job.left.update(job.attempt.abandon())
 
     async def _plan(self, job_id: int) -> Plan:
-        return msgspec.json.decode(await self.store.plan(job_id) or "{}", type=Plan)
+        return read_plan(await self.store.plan(job_id))
 
     async def _begin(self, job: Job, *, resumed: bool) -> Recovered | None:
         recovered = None
         if resumed:
-            recovered = await recover(job, lambda run_id: self._trees(job, run_id), self._judges)
+            recovered = await recover(
+                job, lambda run_id: self._trees(job, run_id), lambda row: self._judges(job, row)
+            )
+            job.run, job.run_start = recovered.tree, recovered.run_start
         if job.state is JobState.STARTED:
             job.write("JobStateStarted")
+        elif not job.said_cancelling:
+            job.write("JobStateCancelling")
         return recovered
 
     # --- from the first run to the end
 
-    async def _until_its_end(self, job: Job, recovered: Recovered | None) -> None:
+    async def _until_its_end(self, job: Job, *, resumed: bool) -> None:
         state, error = JobState.COMPLETED, ""
         try:
-            await self._runs(job, recovered)
+            recovered = await self._begin(job, resumed=resumed)
+            if recovered is not None and job.stopping.why is not None:
+                await self._give_back(job, recovered)
+            else:
+                await self._runs(job, recovered)
         except JobFailed as failure:
             state, error = JobState.FAILED, str(failure)
             job.blame(failure.blame)
@@ -142,8 +157,6 @@ class Runner:
             job.log.exception("the runner failed")
             state, error = JobState.FAILED, f"{type(failure).__name__}: {failure}"
             job.blame(Blame.SERVER)
-        if job.stopping.why is not None:
-            state = JobState.CANCELLED
         try:
             await self._end(job, state, error)
         except (LeaseLost, StoreError):
@@ -165,23 +178,45 @@ class Runner:
         while job.stopping.why is None:
             await self._one_run(job, run_id, bound, recovered)
             recovered = None
-            last = run_id >= job.plan.runs if job.plan.runs else job.draining
             if job.stopping.why is not None:
                 return
-            if last:
+            if job.plan.runs and run_id >= job.plan.runs:
                 await self._final_reports(job)
                 return
-            await self._pause_between(job)
-            if job.draining and not job.plan.runs:
-                await self._final_reports(job)
+            if not self._ends_here(job):
+                await self._pause_between(job)
+            if self._ends_here(job):
                 return
             run_id += 1
 
-    def _judges(self, reporter: str) -> bool:
-        """Whether a reporter's word counts for the verdict; of one that is gone it did not."""
-        return reporter in self.catalog.reporters and self.catalog.reporter(reporter).judges
+    def _ends_here(self, job: Job) -> bool:
+        """Whether an endless job shall end after its run; as in ConTest it has no final reports."""
+        return job.draining and not job.plan.runs
+
+    async def _give_back(self, job: Job, recovered: Recovered) -> None:
+        """A job that was stopped and interrupted does not go on: only its targets are given back."""
+        assert recovered.tree is not None or not recovered.tests
+        for number, before in recovered.tests.items():
+            assert recovered.tree is not None
+            tree = recovered.tree.tests[number]
+            attempt = Attempt(job, run_id=recovered.run_id, test_index=number, number=0, steps=(), tree=tree)
+            await self._acquiring.give_back_recovered(job, job.plan.tests[number], attempt, before)
+
+    def _judges(self, job: Job, row: ReportRow) -> bool:
+        """Whether a reporter's word counts for the verdict; of one that is gone it does not."""
+        reporters = job.plan.run_reporters if row.run_id else job.plan.final_reporters
+        if row.position >= len(reporters):
+            return False
+        try:
+            return self.catalog.reporter(reporters[row.position].name).judges
+        # The boundary to a reporter's code, which may be gone or broken since.
+        except Exception:
+            job.log.exception("reporter %s cannot be loaded", row.reporter)
+            return False
 
     def _bind(self, job: Job) -> dict[int, list[BoundStep]]:
+        if job.plan.format == UNREADABLE:
+            raise JobFailed("the job's plan cannot be read by this program", blame=Blame.SERVER)
         if job.plan.format > PLAN_FORMAT:
             raise JobFailed(f"the plan has format {job.plan.format}, this program knows {PLAN_FORMAT}")
         try:
@@ -193,15 +228,24 @@ class Runner:
                 ]
                 for number, test in enumerate(job.plan.tests)
             }
-        except (BindFailed, LookupError, ImportError) as error:
-            raise JobFailed(f"the job's plan cannot be run here: {error}", blame=Blame.PLUGIN) from None
+        # The boundary to the steps' code, which may be gone or broken since the job was handed in.
+        except Exception as error:
+            said = str(error) if isinstance(error, BindFailed | LookupError) else describe(error)
+            raise JobFailed(f"the job's plan cannot be run here: {said}", blame=Blame.PLUGIN) from error
 
     def _trees(self, job: Job, run_id: int) -> list[TestTree]:
         """Empty trees for the tests of a run."""
         return [TestTree(job.id, run_id, test.name, self._step_names(test)) for test in job.plan.tests]
 
     def _step_names(self, test: TestPlan) -> list[StepName]:
-        return [StepName(step.label, self.catalog.step(step.name).display_name) for step in test.steps]
+        return [StepName(step.label, self._display_name(step.name)) for step in test.steps]
+
+    def _display_name(self, step: str) -> str:
+        try:
+            return self.catalog.step(step).display_name
+        # The boundary to a step's code, which may be gone or broken since the job was handed in.
+        except Exception:
+            return step
 
     async def _one_run(
         self,
@@ -210,9 +254,7 @@ class Runner:
         bound: Mapping[int, list[BoundStep]],
         recovered: Recovered | None,
     ) -> None:
-        if recovered is not None and recovered.tree is not None:
-            job.run, job.run_start = recovered.tree, recovered.run_start
-        else:
+        if job.run is None:
             job.run_start = job.write("RunStarted", run_id=run_id, payload=b'{"RunID":%d}' % run_id)
             trees = self._trees(job, run_id)
             job.run = RunTree(job.id, run_id, trees, job.plan.skipped_tests, moment(job.run_start))
@@ -245,9 +287,7 @@ class Runner:
         job.attempt = attempt
         try:
             await attempt.run(acquired.targets, before.progress if before else None)
-            survivors = await job.end_processes(PROCESS_GRACE)
-            for survivor in survivors:
-                job.left.setdefault(f"process {survivor.pid}", str(survivor))
+            await job.end_processes(PROCESS_GRACE)
             if any(flow.failed for flow in attempt.flows):
                 job.target_failed = True
         finally:
@@ -258,7 +298,7 @@ class Runner:
         interval = seconds(job.plan.run_interval)
         if interval <= 0:
             return
-        woken = asyncio.ensure_future(_stopped_or_drained(job))
+        woken = asyncio.ensure_future(_stopped_or_drained(job) if not job.plan.runs else _wait_for(job))
         try:
             await asyncio.wait([woken], timeout=interval)
         finally:
@@ -271,7 +311,7 @@ class Runner:
         tree = job.run
         if report:
             for position, plan in enumerate(job.plan.run_reporters):
-                job.reports.append(await self._report(job, plan, run_id, position, tree.status))
+                await self._report(job, plan, run_id, position, tree.status)
         rows = [_report_row(report, position) for position, report in enumerate(job.reports)]
         run = NewRun(
             run_id=run_id, start_time=job.run_start, end_time=self.store.now(), status=lambda: pack(tree)
@@ -285,17 +325,21 @@ class Runner:
             return
         status = await Answers(self.store, self.jobs).whole(job)
         for position, plan in enumerate(job.plan.final_reporters):
-            job.reports.append(await self._report(job, plan, 0, position, status))
+            await self._report(job, plan, 0, position, status)
 
     async def _report(
         self, job: Job, plan: ReporterPlan, run_id: int, position: int, status: RunStatus | JobStatus
-    ) -> Report:
+    ) -> None:
+        """Adds what a reporter says; of a job that is stopped meanwhile, nothing."""
         name = plan.name
         try:
             reporter = self.catalog.reporter(plan.name)
             name = reporter.display_name or name
-            result = await self._ask(reporter, plan, job, f"{job.id}.{run_id}.{position}", status)
-            msgspec.json.encode(result.data)
+            asking = self._ask(reporter, plan, job, f"{job.id}.{run_id}.{position}", status)
+            result = await while_running(job, asking, stubborn=self._stop_grace)
+            result = ReportResult(success=bool(result.success), data=Raw(msgspec.json.encode(result.data)))
+        except JobStopped:
+            return
         # The boundary to a reporter's code: ConTest stores a report without success and data.
         except Exception:
             job.log.exception("reporter %s failed", plan.name)
@@ -305,13 +349,15 @@ class Runner:
             if reporter.judges:
                 job.judged = True
                 job.judged_no = job.judged_no or not result.success
-        return Report(
-            job_id=job.id,
-            run_id=run_id,
-            reporter_name=name,
-            report_time=moment(self.store.now()),
-            success=result.success,
-            data=result.data,
+        job.reports.append(
+            Report(
+                job_id=job.id,
+                run_id=run_id,
+                reporter_name=name,
+                report_time=moment(self.store.now()),
+                success=result.success,
+                data=result.data,
+            )
         )
 
     async def _ask(
@@ -325,22 +371,27 @@ class Runner:
         context = ReportContext(job_id=job.id, key=key, log=job.log)
         reporter = kind()
         if isinstance(status, RunStatus):
-            parameters = _parameters(plan, kind.RunParameters)
-            return await reporter.run_report(status, parameters, context)
-        parameters = _parameters(plan, kind.FinalParameters)
-        return await reporter.final_report(status, parameters, context)
+            of_run = _parameters(plan, kind.RunParameters)
+            return await guarded(lambda: reporter.run_report(status, of_run, context))
+        of_job = _parameters(plan, kind.FinalParameters)
+        return await guarded(lambda: reporter.final_report(status, of_job, context))
 
     # --- the end
 
     async def _end(self, job: Job, state: JobState, error: str) -> None:
         if job.run is not None:
             await self._finish_run(job, job.run.status.run_id, report=False)
-        await self._end_left(job)
-        if job.left and state is JobState.CANCELLED:
+        await job.end_processes(PROCESS_GRACE)
+        if job.stopping.why is not None:
+            state = JobState.CANCELLED
+        left = [f"{target}: {where}" for target, where in job.left.items()]
+        left += [f"process {pid}: {what}" for pid, what in job.survivors.items()]
+        if left and state is JobState.CANCELLED:
             state = JobState.CANCELLATION_FAILED
-            error = "still there after the stop: " + "; ".join(
-                f"{what}: {where}" for what, where in job.left.items()
-            )
+            error = "still there after the stop: " + "; ".join(left)
+        if not left:
+            # Those that no attempt gave back: of an interrupted job that does not go on.
+            self._locker.release_soon(job.id, None)
         # Until the end is on disk the job is shown as it was: an ended state comes with its reports.
         job.ending = True
         job.write(state.wire_name, payload=_end_payload(state, error))
@@ -364,10 +415,6 @@ class Runner:
             f" ({error})" if error else "",
         )
 
-    async def _end_left(self, job: Job) -> None:
-        for survivor in await job.end_processes(PROCESS_GRACE):
-            job.left.setdefault(f"process {survivor.pid}", str(survivor))
-
 
 async def _stopped_or_drained(job: Job) -> None:
     drained = asyncio.ensure_future(job.drained.wait())
@@ -383,9 +430,24 @@ async def _wait_for(job: Job) -> None:
     await job.stopping
 
 
-def _parameters(plan: ReporterPlan, kind: type[msgspec.Struct]) -> Any:
-    raw = bytes(plan.parameters)
-    return msgspec.json.decode(b"{}" if raw == b"null" else raw, type=kind)
+def read_plan(text: str | None) -> Plan:
+    """The plan in the store; one that cannot be run, whatever its format, where this program cannot read it."""
+    try:
+        return msgspec.json.decode(text or "{}", type=Plan)
+    except msgspec.MsgspecError:
+        try:
+            name = msgspec.json.decode(text or "{}", type=_Named).name
+        except msgspec.MsgspecError:
+            name = ""
+        return Plan(format=UNREADABLE, name=name, runs=1, tests=())
+
+
+class _Named(msgspec.Struct):
+    name: str = ""
+
+
+def _parameters(plan: ReporterPlan, kind: Any) -> Any:
+    return decode_part(Raw(b"{}") if bytes(plan.parameters) == b"null" else plan.parameters, kind)
 
 
 def _report_row(report: Report, position: int) -> ReportRow:

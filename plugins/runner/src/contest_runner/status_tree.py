@@ -109,7 +109,7 @@ class TestTree:
         entry.out_time = event.emit_time
         entry.error = error
         entry.events = [event]
-        self.last = [entry]
+        self.last = [*self.last, entry]
         self.status.target_statuses = self.last
 
     def enter(self, step: int, target: int, info: TargetInfo, time: datetime) -> LiveTarget:
