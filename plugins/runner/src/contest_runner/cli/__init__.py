@@ -1,0 +1,1 @@
+"""The commands that the runner adds to the program `contest`."""
