@@ -187,6 +187,15 @@ async def test_an_unknown_durability_is_refused(tmp_path: Path) -> None:
         await Store.open("sqlite:///s.db", directory=tmp_path, log=LOG, synchronous="most")
 
 
+@pytest.mark.parametrize(("setting", "number"), [("full", 2), ("normal", 1), ("off", 0)])
+async def test_durability_is_what_was_asked_for(tmp_path: Path, setting: str, number: int) -> None:
+    store = await Store.open("sqlite:///s.db", directory=tmp_path, log=LOG, synchronous=setting)
+    statement = "SELECT synchronous, journal_mode FROM pragma_synchronous, pragma_journal_mode"
+    pragmas = await store.write(lambda connection: tuple(connection.exec_driver_sql(statement).one()))
+    await store.aclose()
+    assert pragmas == (number, "wal")
+
+
 async def test_a_failed_opening_leaves_the_file_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(schema, "create", lambda connection: connection.exec_driver_sql("NONSENSE"))
