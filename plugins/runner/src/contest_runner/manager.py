@@ -58,6 +58,7 @@ from contest_core.plugins import load_plugins
 from contest_runner.answers import Answers
 from contest_runner.catalog import Catalog
 from contest_runner.descriptor import TAG, read_descriptor
+from contest_runner.job import Job
 from contest_runner.plan import PLAN_FORMAT, Plan
 from contest_runner.processes import Supervisor
 from contest_runner.runner import Runner, read_plan
@@ -117,6 +118,9 @@ class LocalJobManager(JobManager):
         self._answers: Answers
         self._group: asyncio.TaskGroup
         self._running: set[asyncio.Task[None]] = set()
+        self._creating = 0
+        """Jobs that are being written down: their requests were taken before the end began."""
+        self._ending: Termination | None = None
         self._server_id = ""
         self._owner = f"pid {os.getpid()}"
         self._log = logging.LoggerAdapter(logging.getLogger("contest.job_manager"), {})
@@ -195,14 +199,21 @@ class LocalJobManager(JobManager):
         renewing.cancel()
 
     async def _idle(self) -> None:
-        while self._running:
-            await asyncio.wait(self._running)
+        while self._running or self._creating:
+            if self._running:
+                await asyncio.wait(self._running)
+            else:
+                await self._store.committed()
 
     async def _end(self, how: Termination) -> None:
+        self._ending = how
         for job in list(self._runner.jobs.values()):
-            job.drained.set()
-            if how is not Termination.DRAIN:
-                await self._runner.stop(job, StopReason.PROGRAM_ENDS)
+            await self._end_job(job, how)
+
+    async def _end_job(self, job: Job, how: Termination) -> None:
+        job.drained.set()
+        if how is not Termination.DRAIN:
+            await self._runner.stop(job, StopReason.PROGRAM_ENDS)
 
     async def _escalate(self, context: JobManagerContext) -> None:
         while True:
@@ -299,14 +310,20 @@ class LocalJobManager(JobManager):
         )
 
     async def _create(self, new: NewJob, plan: Plan) -> int:
-        created = await self._store.create_job(new)
-        if not created.existing:
-            lease = await self._store.claim(created.job_id, self._owner, _LEASE_SECONDS)
-            if not isinstance(lease, Lease):
-                raise ShuttingDown
-            self._runner.admit(created.job_id, lease, plan, retry_of=new.retry_of)
-            self._begin(created.job_id, lease)
-        return created.job_id
+        self._creating += 1
+        try:
+            created = await self._store.create_job(new)
+            if not created.existing:
+                lease = await self._store.claim(created.job_id, self._owner, _LEASE_SECONDS)
+                if not isinstance(lease, Lease):
+                    raise ShuttingDown
+                job = self._runner.admit(created.job_id, lease, plan, retry_of=new.retry_of)
+                self._begin(created.job_id, lease)
+                if self._ending is not None:
+                    await self._end_job(job, self._ending)
+            return created.job_id
+        finally:
+            self._creating -= 1
 
     async def stop(self, message: EventStopMsg, caller: Caller) -> ResponseDataStop:
         """Writes the wish down and tells the job."""
@@ -316,7 +333,9 @@ class LocalJobManager(JobManager):
             raise JobEnded(job_id=row.job_id, state=JobState(row.state).wire_name)
         await self._store.add_intent(job.id, "stop", message.requestor)
         if job.ending or self._runner.jobs.get(job.id) is not job:
-            raise JobEnded(job_id=job.id, state=job.state.wire_name)
+            await self._store.committed()  # its end is among what was appended
+            row = await self._row(message.job_id)
+            raise JobEnded(job_id=row.job_id, state=JobState(row.state).wire_name)
         await self._runner.stop(job)
         return ResponseDataStop()
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _PAGE: Final = 500
 """Events read together: what one watch holds in memory."""
 
-_CURSOR = re.compile(r"1\.([^.]+)\.([^.]+)\.(all|[0-9]+)\.([0-9]+)", re.ASCII)
+_CURSOR = re.compile(r"1\.([^.]+)\.([^.]+)\.(all|[0-9]{1,19})\.([0-9]{1,18})", re.ASCII)
 
 _ENDS = frozenset(f"JobState{name}" for name in ("Completed", "Failed", "Cancelled", "CancellationFailed"))
 
@@ -69,7 +69,7 @@ class StoreWatch(Watch):
 
     async def __aenter__(self) -> Self:
         if self._job_id is not None:
-            row = await self._store.job(self._job_id)
+            row = await self._store.job(self._job_id) if 0 < self._job_id < 2**63 else None
             if row is None:
                 raise UnknownJob(job_id=self._job_id)
             self._position = max(self._position, row.first_position - 1)
@@ -93,7 +93,7 @@ class StoreWatch(Watch):
         row = self._events.popleft()
         self._position = row.position
         self.cursor = make_cursor(self._store, self._job_id, row.position)
-        if self._job_id is not None and row.name in _ENDS:
+        if self._job_id is not None and row.test is None and row.name in _ENDS:
             self._ended = True
         return as_event(row, self.cursor)
 
