@@ -347,7 +347,7 @@ class GuardedProtocol(HttpToolsProtocol):
         path = raw_path.decode("latin-1")
         return {
             "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": version,
             "server": self.server,
             "client": self.client,
