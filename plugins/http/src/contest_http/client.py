@@ -5,6 +5,7 @@ Called by `contest_core.client.Contest`; stands on httpx2, which is imported whe
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from ipaddress import ip_address
@@ -158,6 +159,9 @@ def _reason(error: BaseException) -> str:
     """The words of the system, which httpx2 has wrapped several times."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, ConnectionError) and cause.errno:
+            # asyncio puts words of its own there.
+            return os.strerror(cause.errno)
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
         cause = cause.__cause__ or cause.__context__
