@@ -205,6 +205,11 @@ class LocalJobManager(JobManager):
             else:
                 await self._store.committed()
 
+    def drain(self) -> None:
+        """Endless jobs end after the run that goes on."""
+        for job in self._runner.jobs.values():
+            job.drained.set()
+
     async def _end(self, how: Termination) -> None:
         self._ending = how
         for job in list(self._runner.jobs.values()):

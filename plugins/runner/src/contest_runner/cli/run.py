@@ -15,7 +15,15 @@ from typing import Any, Final
 import click
 import msgspec
 
-from contest_core import InvalidDescriptor, JobEvent, JobStatus, ServerOptions, Termination, open_server
+from contest_core import (
+    InvalidDescriptor,
+    JobEnded,
+    JobEvent,
+    JobStatus,
+    ServerOptions,
+    Termination,
+    open_server,
+)
 from contest_core.caller import Caller
 from contest_core.cli.asking import user_name
 from contest_core.cli.descriptor import Descriptor, read_descriptor, show_findings
@@ -106,13 +114,16 @@ class _Run:
         options: dict[str, Any],
     ) -> None:
         self._descriptor = descriptor
-        self._settings = settings
         self._plugins = plugins
         self._log = log
         self._as_json: bool = options["as_json"]
         self._strict: bool = options["strict"]
         self._requestor = options["requestor"] or user_name()
-        self._following = Following(quiet=options["quiet"])
+        self._quiet: bool = options["quiet"]
+        self._following = Following(quiet=self._quiet)
+        self._manager = LocalJobManager(settings)
+        self._cancelled = asyncio.Event()
+        self._unread = False
 
     async def whole(self) -> int:
         """From the start of the embedded server to its end; gives the exit status."""
@@ -120,8 +131,8 @@ class _Run:
         options = ServerOptions(plugins=self._plugins, event_timeout=_ANSWER)
         with signals:
             try:
-                async with open_server(LocalJobManager(self._settings), options=options) as server:
-                    signals.attach(server.terminate)
+                async with open_server(self._manager, options=options) as server:
+                    signals.attach(self._terminate)
                     return await self._job(server)
             except asyncio.CancelledError:
                 if not signals.interrupted:
@@ -130,6 +141,13 @@ class _Run:
             finally:
                 self._following.close()
 
+    def _terminate(self, how: Termination) -> None:
+        # The server goes on until the report has been shown: it is the job that ends.
+        if how is Termination.DRAIN:
+            self._manager.drain()
+        else:
+            self._cancelled.set()
+
     async def _job(self, server: Server) -> int:
         caller = server.api.caller(listener="run", peer="this program", requestor=self._requestor)
         job_id = await self._start(server, caller)
@@ -137,9 +155,13 @@ class _Run:
             return REFUSED
         self._following.began(job_id)
         async with asyncio.TaskGroup() as group:
-            shown = group.create_task(self._show_progress(server, caller, job_id))
+            beside = [
+                group.create_task(self._show_progress(server, caller, job_id)),
+                group.create_task(self._stop_when_cancelled(server, caller, job_id)),
+            ]
             await self._follow(server, caller, job_id)
-            shown.cancel()
+            for task in beside:
+                task.cancel()
         status = await self._status(server, caller, job_id)
         self._following.close()
         if not self._as_json:
@@ -155,6 +177,10 @@ class _Run:
             return None
         data = response.result()
         show_findings(data.warnings, self._descriptor)
+        if not self._quiet and _endless(self._descriptor.json):
+            say(
+                "the job says no number of Runs, so it has no end: Ctrl-C cancels it, SIGUSR1 ends it after a run"
+            )
         return data.job_id
 
     async def _follow(self, server: Server, caller: Caller, job_id: int) -> None:
@@ -163,9 +189,17 @@ class _Run:
             async for event in watch:
                 if isinstance(event, JobEvent):
                     self._following.happened(event)
-                if self._as_json and not out_json(msgspec.json.encode(event)):
-                    self._as_json = False
-                    server.terminate(Termination.CANCEL)
+                if self._as_json and not self._unread and not out_json(msgspec.json.encode(event)):
+                    self._following.tell("nobody reads the events any more: cancelling the job")
+                    self._unread = True
+                    self._cancelled.set()
+
+    async def _stop_when_cancelled(self, server: Server, caller: Caller, job_id: int) -> None:
+        await self._cancelled.wait()
+        try:
+            (await server.api.stop(caller, job_id)).result()
+        except JobEnded:
+            return
 
     async def _show_progress(self, server: Server, caller: Caller, job_id: int) -> None:
         if not self._following.live:
@@ -180,3 +214,8 @@ class _Run:
         status = (await server.api.status(caller, job_id, events=False)).result().status
         assert status is not None
         return status
+
+
+def _endless(descriptor: str) -> bool:
+    runs = [value for key, value in msgspec.json.decode(descriptor).items() if key.lower() == "runs"]
+    return not runs or not runs[-1]
