@@ -90,10 +90,15 @@ class Plugins:
         self.infos.append(info)
         if plugin is None:
             return
+        if (other := self.manager.get_name(plugin)) is not None:
+            info.failed(f"its module is plugin {other!r} already")
+            return
         try:
             self.manager.register(plugin, name=info.name)
-        except (pluggy.PluginValidationError, ValueError) as error:
-            self.manager.unregister(name=info.name)
+        except pluggy.PluginValidationError as error:
+            # Until pluggy 1.7 what came before the wrong implementation stays.
+            if self.manager.has_plugin(info.name):
+                self.manager.unregister(name=info.name)
             info.failed(_describe(error))
 
     def call(self, hook: str, argument: str, value: object) -> None:

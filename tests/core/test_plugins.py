@@ -158,6 +158,13 @@ def test_two_distributions_with_one_entry_point_name_both_fail_and_are_named(wri
     assert plugins.listeners.names() == ["good"]
 
 
+def test_one_module_under_two_names_is_one_plugin(write: Write) -> None:
+    one = write("a", registers("listeners", "a"))
+    plugins = load(one, EntryPoint(name="b", module=one.module, distribution="contest-b", version="1.0"))
+    assert failures(plugins) == {"a": None, "b": "its module is plugin 'a' already"}
+    assert plugins.listeners.names() == ["a"]
+
+
 def test_any_plugin_can_be_off_by_its_name_and_is_not_even_imported(write: Write) -> None:
     plugins = load(write("bad", "1 / 0"), write("good", registers("listeners", "good")), disabled=("bad",))
     assert [(info.name, info.disabled, info.failure) for info in plugins.infos] == [
