@@ -153,8 +153,9 @@ class StepContext:
         bytes, and with `capture` the whole up to so many. Raises `SpawnError`.
         """
         self._check_inside()
-        return await self._attempt.job.processes().spawn(
-            argv, cwd=cwd, env=env, stdin=stdin, keep=keep, capture=capture
+        job = self._attempt.job
+        return await job.processes().spawn(
+            argv, cwd=cwd, env=env, stdin=stdin, keep=keep, capture=capture, grace=job.process_grace
         )
 
     def _check_inside(self) -> None:

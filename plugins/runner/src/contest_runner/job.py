@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
 
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from contest_runner.store.locker import Locker, Waiter
 
 _log = logging.getLogger("contest.runner")
+
+
+PROCESS_GRACE: Final = 5.0
+"""The most seconds between SIGTERM and SIGKILL."""
 
 
 class JobFailed(Exception):
@@ -74,6 +78,8 @@ class Job:
         self.reports: list[Report] = []
         """Reports of the run that goes on, and final ones, until they are in the store."""
         self.attempt: Attempt | None = None
+        self.process_grace = PROCESS_GRACE
+        """Seconds that a process has from the polite signal to the other one."""
         self.left: dict[str, str] = {}
         """What outlived a stop: target ID to a description."""
         self.survivors: dict[int, str] = {}

@@ -21,7 +21,7 @@ from contest_runner.binding import BindFailed, BoundStep, bind_step
 from contest_runner.bounded import JobStopped, guarded, while_running
 from contest_runner.catalog import Catalog
 from contest_runner.faults import describe
-from contest_runner.job import Job, JobFailed
+from contest_runner.job import PROCESS_GRACE, Job, JobFailed
 from contest_runner.parts import ReportContext, Reporter, ReportResult, decode_part
 from contest_runner.plan import PLAN_FORMAT, Plan, ReporterPlan, TestPlan
 from contest_runner.processes import Supervisor
@@ -34,9 +34,6 @@ from contest_runner.times import moment, seconds
 
 UNREADABLE = -1
 """The format of a plan that could not be read."""
-
-PROCESS_GRACE = 5.0
-"""Seconds between SIGTERM and SIGKILL for what a step has left running."""
 
 
 class Runner:
@@ -68,6 +65,8 @@ class Runner:
         """Makes the job known here, so that it can be asked about and stopped; `run` has to follow."""
         job = Job(job_id, plan, lease, store=self.store, locker=self._locker, supervisor=self._supervisor)
         job.retry_of = retry_of
+        # Twice within the time that the steps have before they are cancelled themselves.
+        job.process_grace = min(PROCESS_GRACE, self._stop_grace / 4)
         job.start_time = self.store.now()
         self.jobs[job_id] = job
         return job
@@ -287,7 +286,7 @@ class Runner:
         job.attempt = attempt
         try:
             await attempt.run(acquired.targets, before.progress if before else None)
-            await job.end_processes(PROCESS_GRACE)
+            await job.end_processes(job.process_grace)
             if any(flow.failed for flow in attempt.flows):
                 job.target_failed = True
         finally:
@@ -381,7 +380,7 @@ class Runner:
     async def _end(self, job: Job, state: JobState, error: str) -> None:
         if job.run is not None:
             await self._finish_run(job, job.run.status.run_id, report=False)
-        await job.end_processes(PROCESS_GRACE)
+        await job.end_processes(job.process_grace)
         if job.stopping.why is not None:
             state = JobState.CANCELLED
         left = [f"{target}: {where}" for target, where in job.left.items()]

@@ -9,26 +9,25 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterable, Mapping
 from types import NoneType
 from typing import Any, ClassVar, Final
 
-from msgspec import Struct
+from msgspec import Struct, json
 
 from contest_core import Blame, Finding, Severity
 from contest_core import Output as StatusOutput
 from contest_core.wire_names import wire_name
-from contest_runner.context import StepContext
+from contest_runner.context import MAX_PAYLOAD_BYTES, StepContext
 from contest_runner.processes import Output, Process, SpawnError, describe_exit
 from contest_runner.step import Expanded, Step, TargetFailed
 from contest_runner.target import Target
 
-KILL_AFTER: Final = 5.0
-"""Seconds from SIGTERM to SIGKILL when the job is stopped."""
-
 CAPTURE: Final = 8 * 1024 * 1024
 """Bytes of an output that is emitted whole."""
+
+_MAX_EVENT: Final = MAX_PAYLOAD_BYTES - 1024
+"""Bytes of an output as JSON, which may be six times as many as it has."""
 
 _SAID: Final = 400
 """Characters of the end of stderr that go into the error itself."""
@@ -114,18 +113,27 @@ class Cmd(Step[CmdParameters]):
         self, argv: list[str], parameters: CmdParameters, context: StepContext
     ) -> tuple[int, Process]:
         capture = CAPTURE if parameters.emit_stdout or parameters.emit_stderr else None
+        ending: list[asyncio.Task[None]] = []
         async with await context.spawn(argv, cwd=parameters.dir or None, capture=capture) as process:
-            with context.stopping.calling(lambda: _end(process)):
-                return await process.wait(), process
 
+            def end() -> None:
+                # A task, because what calls this cannot wait until the group is gone.
+                ending.append(asyncio.get_running_loop().create_task(process.terminate()))
 
-def _end(process: Process) -> None:
-    process.send_signal(signal.SIGTERM)
-    asyncio.get_running_loop().call_later(KILL_AFTER, process.send_signal, signal.SIGKILL)
+            try:
+                with context.stopping.calling(end):
+                    return await process.wait(), process
+            finally:
+                for task in ending:
+                    await task
 
 
 def _whole(output: Output) -> str:
-    return _clean((output.whole or b"").decode(errors="replace"))
+    """The output, or as much of its end as an event may have."""
+    text = _clean((output.whole or b"").decode(errors="replace"))
+    while (size := len(json.encode(text))) > _MAX_EVENT:
+        text = text[len(text) - len(text) * _MAX_EVENT // size + 1 :]
+    return text
 
 
 def _clean(text: str) -> str:
