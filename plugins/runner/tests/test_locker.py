@@ -324,6 +324,23 @@ async def test_a_lock_that_ran_out_is_taken_without_waiting(locker: Locker, cloc
     assert lost == [(1, first.token, ["a"])]
 
 
+async def test_a_lock_that_ran_out_is_still_its_owners_to_take_again(
+    locker: Locker, clock: Clock, lost: Lost
+) -> None:
+    first = await locker.acquire(1, ["a", "b"])
+    clock.now += MINUTE
+    with pytest.raises(AcquireTimeout):
+        await locker.acquire(2, ["a"], deadline=0)
+    clock.now += MINUTE
+    again = await locker.acquire(1, ["b", "c"], deadline=0)
+    assert [(row.target, row.token, row.since) for row in locker.locks()] == [
+        ("a", first.token, START),
+        ("b", again.token, START),
+        ("c", again.token, clock.now),
+    ]
+    assert lost == []
+
+
 async def test_the_end_of_a_lock_wakes_by_a_timer(store: Store, clock: Clock) -> None:
     locker = Locker(store, duration=0.05)
     await locker.open()
