@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, Final, Union, get_args, get_origin
 
 import msgspec
@@ -22,7 +23,6 @@ from contest_runner.plan import StepPlan
 from contest_runner.step import EXPANDED, AllTargetsStep, BaseStep, OnInterrupt, ThreadStep
 from contest_runner.target import Target
 from contest_runner.templates import Template, TemplateError
-from contest_runner.templates import compile as compile_template
 from contest_runner.variables import Variables
 
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
@@ -60,6 +60,7 @@ class ParameterField(msgspec.Struct, frozen=True, kw_only=True):
     required: bool
 
 
+@lru_cache(maxsize=512)
 def parameter_fields(parameters: type[msgspec.Struct]) -> tuple[ParameterField, ...]:
     """The fields of a step's parameters."""
     hints = typing.get_type_hints(parameters, include_extras=True)
@@ -236,7 +237,7 @@ def bind_step(
     plan: StepPlan,
     code: type[BaseStep[Any]],
     position: int,
-    functions: Mapping[str, Callable[..., Any]],
+    compiled: Callable[[str], Template],
     findings: list[Finding] | None = None,
     path: str = "",
 ) -> BoundStep | None:
@@ -251,7 +252,7 @@ def bind_step(
     fields = parameter_fields(code.Parameters)
     for field in fields:
         where = f"{path}/parameters/{_pointer(field.key)}"
-        said.extend(_bind_field(field, plan, step, functions, where, literals, slots))
+        said.extend(_bind_field(field, plan, step, compiled, where, literals, slots))
     said.extend(_unknown_keys(plan, fields, f"{path}/parameters"))
     errors = [finding for finding in said if finding.severity == Severity.ERROR]
     bound: BoundStep | None = None
@@ -274,7 +275,7 @@ def _bind_field(
     field: ParameterField,
     plan: StepPlan,
     step: BaseStep[Any],
-    functions: Mapping[str, Callable[..., Any]],
+    compiled: Callable[[str], Template],
     where: str,
     literals: dict[str, Any],
     slots: list[_Slot],
@@ -290,7 +291,7 @@ def _bind_field(
     if field.expanded:
         for number, text in enumerate(texts):
             try:
-                templates.append(compile_template(text, functions))
+                templates.append(compiled(text))
             except TemplateError as error:
                 templates.append(_Broken(error))
                 yield _warning("bad_template", f"{where}/{number}", f"the template does not parse: {error}")

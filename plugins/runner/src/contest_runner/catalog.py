@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from contest_core import Registry
 from contest_core.plugins import Plugins
 from contest_runner.parts import Fetcher, Reporter, TargetManager
 from contest_runner.step import BaseStep
-from contest_runner.templates import STANDARD
+from contest_runner.templates import STANDARD, Template
+from contest_runner.templates import compile as compile_template
+
+_CACHED: Final = 1000
+_CACHED_LENGTH: Final = 1000
+"""Templates that are kept, and how long such a text is at the most: a megabyte or so in all."""
 
 _PART = re.compile(r"[a-z][a-z0-9_-]*", re.ASCII)
 _FUNCTION = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
@@ -28,6 +33,7 @@ class Catalog:
         self.target_managers = Registry("target manager", pattern=_PART, fold=True)
         self.fetchers = Registry("fetcher", pattern=_PART, fold=True)
         self.reporters = Registry("reporter", pattern=_PART, fold=True)
+        self._templates: dict[str, Template] = {}
         self.functions = Registry("template function", pattern=_FUNCTION)
         for hook, registry in (
             ("contest_register_steps", self.steps),
@@ -53,6 +59,17 @@ class Catalog:
     def reporter(self, name: str) -> type[Reporter[Any, Any]]:
         """The class of a reporter."""
         return cast("type[Reporter[Any, Any]]", self.reporters.load(name))
+
+    def template(self, text: str) -> Template:
+        """A compiled template, from a cache: the steps of many jobs say the same. Raises `TemplateError`."""
+        found = self._templates.get(text)
+        if found is None:
+            found = compile_template(text, self.template_functions())
+            if len(text) <= _CACHED_LENGTH:
+                if len(self._templates) >= _CACHED:
+                    self._templates.pop(next(iter(self._templates)))
+                self._templates[text] = found
+        return found
 
     def template_functions(self) -> dict[str, Callable[..., Any]]:
         """All functions that templates may call: ConTest's, and those of plugins."""

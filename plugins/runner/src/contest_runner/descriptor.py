@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
+from functools import lru_cache
 from logging import Logger, LoggerAdapter
 from typing import Any, Final
 
@@ -125,7 +126,6 @@ class _Reader:
         self._text = text
         self._catalog = catalog
         self._log = log
-        self._functions = catalog.template_functions()
 
     async def job(self, document: Any) -> Plan | None:
         read = self._walk.read({} if document is None else document, _Descriptor, "")
@@ -202,10 +202,9 @@ class _Reader:
                 self._walk.error("duplicate", f"{where}/{number}", f"a second test is named {name!r}")
 
     def _later(self, read: Struct, path: str) -> None:
-        for field in msgspec.structs.fields(read):
-            if field.encode_name in _LATER and getattr(read, field.name) is not UNSET:
-                place = self._walk.place(path, field.encode_name)
-                self._walk.error("unsupported", place, f"{field.encode_name!r} is not supported yet")
+        for name, key in _later_fields(type(read)):
+            if getattr(read, name) is not UNSET:
+                self._walk.error("unsupported", self._walk.place(path, key), f"{key!r} is not supported yet")
 
     def _length(self, text: str, limit: int, what: str, path: str) -> None:
         size = len(text.encode("utf-8", "surrogatepass"))
@@ -354,7 +353,7 @@ class _Reader:
         parameters = self._as_written(step.parameters, self._walk.place(path, "parameters"))
         plan = StepPlan(name=name, label=step.label, parameters=parameters, on_interrupt=step.on_interrupt)
         code = self._catalog.step(name)
-        bound = bind_step(plan, code, position, self._functions, self._walk.findings, path)
+        bound = bind_step(plan, code, position, self._catalog.template, self._walk.findings, path)
         return None if bound is None else plan
 
     def _as_written(self, parameters: dict[str, list[Any]], path: str) -> dict[str, list[Any]]:
@@ -403,6 +402,12 @@ class _Reader:
         given = {} if reporter.parameters is UNSET else reporter.parameters
         raw = self._parameters(given, kind, path, "Parameters")
         return None if raw is None else ReporterPlan(name=name, parameters=raw)
+
+
+@lru_cache(maxsize=8)
+def _later_fields(kind: type[Struct]) -> tuple[tuple[str, str], ...]:
+    fields = msgspec.structs.fields(kind)
+    return tuple((field.name, field.encode_name) for field in fields if field.encode_name in _LATER)
 
 
 def _version_reason(version: str) -> str | None:

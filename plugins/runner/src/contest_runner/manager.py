@@ -194,11 +194,12 @@ class LocalJobManager(JobManager):
         context.ready()
         await self._end(await context.stopping())
         escalation = self._group.create_task(self._escalate(context), name="escalation")
-        await self._idle()
+        await self.idle()
         escalation.cancel()
         renewing.cancel()
 
-    async def _idle(self) -> None:
+    async def idle(self) -> None:
+        """Returns when no job runs."""
         while self._running or self._creating:
             if self._running:
                 await asyncio.wait(self._running)

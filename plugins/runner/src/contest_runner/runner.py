@@ -58,7 +58,6 @@ class Runner:
         self._supervisor = supervisor
         self._stop_grace = stop_grace
         self._changed = changed
-        self._functions = catalog.template_functions()
         self._acquiring = Acquiring(store, locker, catalog)
 
     def admit(self, job_id: int, lease: Lease, plan: Plan, *, retry_of: int | None = None) -> Job:
@@ -223,7 +222,11 @@ class Runner:
                 number: [
                     bound
                     for position, step in enumerate(test.steps)
-                    if (bound := bind_step(step, self.catalog.step(step.name), position, self._functions))
+                    if (
+                        bound := bind_step(
+                            step, self.catalog.step(step.name), position, self.catalog.template
+                        )
+                    )
                 ]
                 for number, test in enumerate(job.plan.tests)
             }
