@@ -14,7 +14,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,9 @@ PLUGIN = '''
 import asyncio, os, random
 from msgspec import Struct
 from contest_core import hookimpl
+from contest_runner.parts import Reporter, ReportResult, TargetManager
 from contest_runner.step import OnInterrupt, Step
+from contest_runner.target import Target
 
 class Pause(Struct, frozen=True, kw_only=True):
     most: str = "0"
@@ -93,8 +95,72 @@ class Child(Step):
             await process.wait()
         await asyncio.sleep(random.random() * float(parameters.most))
 
+def die_once(word):
+    """kill -9 at this very point, the first time."""
+    flag = os.path.join(os.path.dirname(os.environ["CRASH_LOG"]), f"died-at-{word}")
+    if not os.path.exists(flag):
+        open(flag, "w").close()
+        os.kill(os.getpid(), 9)
+
+class At(Struct, frozen=True, kw_only=True):
+    at: str = ""
+
+class Dying(Step):
+    """Dies inside the step."""
+    Parameters = At
+    display_name = "Dying"
+
+    async def run(self, target, parameters, context):
+        die_once("step")
+
+class Nap(Step):
+    """Does not obey a stop for a while; dies meanwhile."""
+    Parameters = At
+    display_name = "Nap"
+
+    async def run(self, target, parameters, context):
+        await context.stopping
+        die_once("stop")
+
+class DyingReporter(Reporter):
+    RunParameters = FinalParameters = At
+    judges = False
+
+    async def run_report(self, status, parameters, context):
+        if parameters.at == "run":
+            die_once("run")
+        return ReportResult(success=True)
+
+    async def final_report(self, status, parameters, context):
+        if parameters.at == "final":
+            die_once("final")
+        return ReportResult(success=True)
+
+class DyingManager(TargetManager):
+    AcquireParameters = ReleaseParameters = At
+
+    async def acquire(self, parameters, context):
+        targets = await context.locker.acquire([Target(id="mortal")], deadline=context.deadline)
+        if parameters.at == "acquire":
+            die_once("acquire")
+        return targets
+
+    async def release(self, targets, parameters, context):
+        if parameters.at == "release":
+            die_once("release")
+
+@hookimpl
+def contest_register_target_managers(registry):
+    registry.add("dying", "crash_plugin:DyingManager")
+
+@hookimpl
+def contest_register_reporters(registry):
+    registry.add("dying", "crash_plugin:DyingReporter")
+
 @hookimpl
 def contest_register_steps(registry):
+    registry.add("dying", "crash_plugin:Dying")
+    registry.add("nap", "crash_plugin:Nap")
     for name, kind in (("mark", "Mark"), ("again", "Again"), ("on", "On"), ("child", "Child")):
         registry.add(name, f"crash_plugin:{kind}")
 '''
@@ -165,11 +231,14 @@ class World:
     def entries(self) -> dict[int, Any]:
         return {entry["JobID"]: entry for entry in self.ask("list")["Data"]["Jobs"]}
 
-    def until_all_ended(self) -> None:
+    def until(self, condition: Callable[[], Any]) -> None:
         end = time.monotonic() + SECONDS
-        while any(entry["Verdict"] is None for entry in self.entries().values()):
+        while not condition():
             assert time.monotonic() < end, self.entries()
-            time.sleep(0.05)
+            time.sleep(0.02)
+
+    def until_all_ended(self) -> None:
+        self.until(lambda: all(entry["Verdict"] is not None for entry in self.entries().values()))
 
     def finish(self) -> None:
         """Ends the server in good order."""
@@ -229,7 +298,7 @@ def descriptor(name: str, *, targets: int = 4, most: float = 0.02, runs: int = 1
     }
 
 
-def check_jobs(world: World, started: dict[int, str]) -> None:
+def check_jobs(world: World, started: Mapping[int, str]) -> None:
     """What has to hold when all jobs have ended, whatever happened before."""
     entries = world.entries()
     assert started.keys() <= entries.keys(), "an answered start is gone"
@@ -241,20 +310,29 @@ def check_jobs(world: World, started: dict[int, str]) -> None:
         assert [row[1] for row in own] == list(range(1, len(own) + 1)), "the sequence is not dense"
         assert own[-1][6] == entry["State"]
         assert [row[6] for row in own].count(entry["State"]) == 1, "a job ends once"
-    check_steps(world, entries, events)
     assert world.ask("locks")["Data"]["Locks"] == []
     assert world.rows("select * from locks") == []
     assert world.processes() == []
 
 
-def check_steps(world: World, entries: dict[int, Any], events: list[tuple[Any, ...]]) -> None:
+def check_steps(world: World) -> None:
+    """What has to hold for the steps of jobs made by `descriptor`."""
+    entries = world.entries()
+    events = world.rows(
+        "select job_id, sequence, run_id, test, step, target, name from events order by position"
+    )
     begun: Counter[tuple[str, ...]] = Counter()
     ended: Counter[tuple[str, ...]] = Counter()
     saved: Counter[tuple[str, ...]] = Counter()
     for line in world.log.read_text().splitlines():
-        word, *where = line.split()
-        counter = begun if word == "begin" or word.startswith("resume") else ended if word == "end" else saved
-        counter[(*where, word) if counter is saved else tuple(where)] += 1
+        word, *place = line.split()
+        where = tuple(place)
+        if word == "end":
+            ended[where] += 1
+        elif word.startswith("saved"):
+            saved[(*where, word)] += 1
+        else:
+            begun[where] += 1
     walks: dict[tuple[Any, ...], list[tuple[str, str]]] = defaultdict(list)
     for job, _, run, test, step, target, name in events:
         if name in ("TargetIn", "TargetOut", "TargetErr"):
@@ -271,13 +349,13 @@ def check_steps(world: World, entries: dict[int, Any], events: list[tuple[Any, .
         elif entries[job]["State"] == "JobStateCompleted":
             assert walk == expected, "a step was skipped"
         for name, label in walk:
-            where = (str(job), str(run), test, label, target)
+            one = (str(job), str(run), test, label, target)
             if kinds[label] == "mark":
-                assert begun[where] <= 1, "it may not run twice"
+                assert begun[one] <= 1, "it may not run twice"
             if name == "TargetOut" and kinds[label] != "child":
-                assert ended[where] >= 1, "it was said to have passed and never ran"
+                assert ended[one] >= 1, "it was said to have passed and never ran"
             if name == "TargetOut" and kinds[label] == "mark":
-                assert begun[where] == ended[where] == 1
+                assert begun[one] == ended[one] == 1
     assert max(saved.values(), default=0) <= 1, "what was saved is not done again"
 
 
@@ -312,11 +390,74 @@ def crash(world: World, seed: int, rounds: int) -> None:
     world.begin()
     world.until_all_ended()
     check_jobs(world, started)
+    check_steps(world)
     world.finish()
 
 
 def test_after_any_kill_every_job_ends_and_no_finished_step_has_run_twice(world: World) -> None:
-    crash(world, seed=1, rounds=5)
+    crash(world, seed=1, rounds=4)
+
+
+def mortal(at: str, kind: str = "again") -> dict[str, Any]:
+    """A job in which the server dies at a certain point."""
+    job = descriptor(at, runs=2)
+    test = job["TestDescriptors"].pop()
+    test["TargetManagerName"] = "dying"
+    test["TargetManagerAcquireParameters"] = test["TargetManagerReleaseParameters"] = {"at": at}
+    steps = [{"name": name, "label": name} for name in dict.fromkeys(("again", kind))]
+    test["TestFetcherFetchParameters"]["Steps"] = steps
+    reporter = {"Name": "dying", "Parameters": {"at": at}}
+    job["TestDescriptors"] = [test]
+    job["Reporting"] = {"RunReporters": [reporter], "FinalReporters": [reporter]}
+    return job
+
+
+def test_at_every_turning_point_a_kill_loses_and_doubles_nothing(world: World) -> None:
+    world.begin()
+    points = ("acquire", "step", "run", "release", "final", "stop")
+    kinds = {"step": "dying", "stop": "nap"}
+    for job, at in enumerate(points, start=1):
+        text = json.dumps(mortal(at, kinds.get(at, "again")))
+        assert world.ask("start", jobDesc=text)["Data"]["JobID"] == job
+        if at == "stop":
+            world.until(lambda: "nap" in str(world.rows("select step from events where name = 'TargetIn'")))
+            with suppress(OSError):
+                world.ask("stop", jobID=job)
+        assert world.process is not None
+        assert world.process.wait(SECONDS) == -signal.SIGKILL
+        world.begin()
+    world.until_all_ended()
+    entries = world.entries()
+    check_jobs(world, dict(enumerate(points, start=1)))
+    states = {at: entries[job]["State"] for job, at in enumerate(points, start=1)}
+    assert states == dict.fromkeys(points, "JobStateCompleted") | {"stop": "JobStateCancelled"}
+    verdicts = {at: entries[job]["Verdict"] for job, at in enumerate(points, start=1)}
+    assert verdicts == dict.fromkeys(points, "passed") | {"step": "error", "stop": "cancelled"}
+    for job, at in enumerate(points, start=1):
+        reports = world.status(job)["JobReport"]
+        assert len(reports["RunReports"] or ()) == (0 if at == "stop" else 2)
+        assert len(reports["FinalReports"] or ()) == (0 if at == "stop" else 1)
+    interrupted = world.status(2)["RunStatuses"][0]["TestStatuses"][0]["TargetStatuses"][0]
+    assert interrupted["Error"].startswith("interrupted")
+    assert interrupted["Blame"] == "server"
+    world.finish()
+
+
+def test_a_job_whose_plugin_is_gone_fails_and_says_so(world: World) -> None:
+    world.begin()
+    job = world.ask("start", jobDesc=json.dumps(descriptor("orphan", most=5.0)))["Data"]["JobID"]
+    world.until(lambda: world.status(job)["RunStatus"])
+    world.kill()
+    (world.folder / "site" / "crash_plugin.py").unlink()
+    world.begin()
+    world.until_all_ended()
+    status = world.status(job)
+    assert status["State"] == "JobStateFailed"
+    assert "cannot be run here" in status["StateErrMsg"]
+    assert "'mark'" in status["StateErrMsg"]
+    assert world.entries()[job]["Verdict"] == "error"
+    assert world.ask("locks")["Data"]["Locks"] == []
+    world.finish()
 
 
 @pytest.mark.heavy
