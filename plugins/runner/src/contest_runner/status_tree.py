@@ -28,6 +28,9 @@ from contest_core import (
 )
 
 _PACKED_FORMAT = 1
+_PLAIN, _COMPRESSED = b"p", b"z"
+_SMALL = 4096
+"""Bytes up to which compressing costs more than it saves."""
 
 
 class LiveTarget(TargetStatus, frozen=False, kw_only=True):  # type: ignore[misc]  # msgspec can thaw what mypy cannot
@@ -223,12 +226,14 @@ def pack(tree: RunTree) -> bytes:
         tree.status.skipped_tests,
         [_pack_test(test) for test in tree.tests],
     )
-    return zlib.compress(msgspec.msgpack.encode(packed), 1)
+    plain = msgspec.msgpack.encode(packed)
+    return _PLAIN + plain if len(plain) < _SMALL else _COMPRESSED + zlib.compress(plain, 1)
 
 
 def unpack(job_id: int, run_id: int, data: bytes) -> RunTree:
     """The run from the store's form. Raises `ValueError` for a form that this program does not know."""
-    packed = msgspec.msgpack.decode(zlib.decompress(data), type=_PackedRun)
+    plain = zlib.decompress(data[1:]) if data[:1] == _COMPRESSED else data[1:]
+    packed = msgspec.msgpack.decode(plain, type=_PackedRun)
     if packed.format != _PACKED_FORMAT:
         raise ValueError(f"the status of job {job_id}, run {run_id} has the unknown form {packed.format}")
     tests = [_unpack_test(job_id, run_id, test) for test in packed.tests]

@@ -1,0 +1,1 @@
+"""The project's benchmark: Contest beside yardsticks taken in the same run. `contest bench` shows it."""
