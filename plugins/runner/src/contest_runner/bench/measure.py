@@ -14,8 +14,9 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
@@ -127,7 +128,7 @@ async def _statuses(directory: Path, scale: float) -> tuple[Figure, Figure]:
         return await yardsticks.statuses(server, caller, job_id, max(3, int(50 * scale)))
 
 
-MEASURES: dict[str, Callable[[Path, float], Awaitable[Figure]]] = {
+MEASURES: dict[str, Callable[[Path, float], Coroutine[Any, Any, Figure]]] = {
     "durable": durable,
     "wide": wide,
     "large": large,
@@ -150,7 +151,7 @@ def main() -> None:
     factory = None if name == "processes" else loop_factory()
     with tempfile.TemporaryDirectory(prefix="contest-bench-") as folder:
         with asyncio.Runner(loop_factory=factory) as runner:
-            figure = runner.run(MEASURES[name](Path(folder), scale))  # type: ignore[arg-type]
+            figure = runner.run(MEASURES[name](Path(folder), scale))
     sys.stdout.write(json.dumps({field: getattr(figure, field) for field in figure.__struct_fields__}))
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from contest_core import JobEvent
 from contest_core.caller import Caller
 from contest_core.lifecycle import Server
 from contest_runner.bench.jobs import bench_server, descriptor
@@ -21,15 +22,14 @@ async def running_job(directory: Path, targets: int) -> AsyncIterator[tuple[Serv
     steps.append({"name": "sleep", "label": "rest", "parameters": {"duration": ["1h"]}})
     async with bench_server(directory) as (server, caller):
         job_id = (await server.api.start(caller, json.dumps(job))).result().job_id
-        async with asyncio.timeout(300):
-            while not await _all_rest(server, caller, job_id, targets):
-                await asyncio.sleep(0.1)
+        await _until_all_rest(server, caller, job_id, targets)
         yield server, caller, job_id
 
 
-async def _all_rest(server: Server, caller: Caller, job_id: int, targets: int) -> bool:
-    status = (await server.api.status(caller, job_id, events=False)).result().status
-    if status is None or status.run_status is None:
-        return False
-    resting = status.run_status.test_statuses[0].test_step_statuses[-1].target_statuses or []
-    return len(resting) == targets
+async def _until_all_rest(server: Server, caller: Caller, job_id: int, targets: int) -> None:
+    async with asyncio.timeout(300), server.api.watch(caller, job_id=job_id) as watch:
+        async for event in watch:
+            if isinstance(event, JobEvent) and event.header.test_step_label == "rest":
+                targets -= event.data.event_name == "TargetIn"
+            if not targets:
+                return
