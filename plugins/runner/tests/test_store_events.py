@@ -14,8 +14,9 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
-from contest_runner.store import REFUSED_NAME, Store, StoreClosed
+from contest_runner.store import REFUSED_NAME, Store, StoreClosed, database
 from contest_runner.store.schema import SEGMENT
 
 LOG = logging.getLogger("test")
@@ -99,18 +100,26 @@ async def test_a_jobs_events_are_found_among_thousands_of_others(store: Store) -
     assert [tuple(row) for row in segments] == [(3,), (5,)]
 
 
-async def test_reading_one_job_sorts_nothing_and_looks_only_at_its_stretches(store: Store) -> None:
+async def test_reading_one_job_sorts_nothing_and_looks_only_at_its_stretches(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = database.execute
+
+    def explain(connection: Connection, statement: str, values: Any) -> Any:
+        asked.append((statement, values))
+        return execute(connection, statement, values)
+
+    asked: list[tuple[str, Any]] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "execute", explain)
+        await store.events(job_id=1, after=5, limit=10)
+    ((statement, values),) = asked
     plan = await store.read(
-        lambda connection: connection.exec_driver_sql(
-            "EXPLAIN QUERY PLAN SELECT * FROM event_segments AS s JOIN events AS e ON e.job_id = 1"
-            " WHERE e.position > 5 AND s.job_id = 1 AND s.segment >= 0"
-            " AND e.position BETWEEN s.segment * 1024 AND s.segment * 1024 + 1023"
-            " ORDER BY s.segment, e.position LIMIT 10"
-        ).all()
+        lambda connection: database.execute(connection, f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
     )
     steps = [row[-1] for row in plan]
-    assert any("SEARCH s USING PRIMARY KEY" in step for step in steps)
-    assert any("SEARCH e USING INTEGER PRIMARY KEY" in step for step in steps)
+    assert any("SEARCH event_segments USING PRIMARY KEY" in step for step in steps)
+    assert any("SEARCH events USING INTEGER PRIMARY KEY" in step for step in steps)
     assert not any("TEMP B-TREE" in step for step in steps)
 
 

@@ -13,7 +13,7 @@ from enum import Enum
 from importlib import import_module
 from logging import Logger, LoggerAdapter
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.engine import URL, Dialect, make_url
@@ -46,6 +46,9 @@ class Database(ABC):
 
     one_server: ClassVar[bool]
     """True where `open` makes sure that no other process writes here: leases of earlier ones are void."""
+
+    errors: tuple[type[Exception], ...]
+    """What the driver and SQLAlchemy raise: for `explain`."""
 
     writer: Connection
     """For the one thread that writes, between `begin` and `commit` or `rollback`."""
@@ -111,6 +114,15 @@ def execute(connection: Connection, statement: str, values: Sequence[Any] | Mapp
     return cursor
 
 
+class _Compiled(NamedTuple):
+    kind: type[Dialect]
+    sql: str
+    names: Sequence[str] | None
+    """The parameters in their order; None where the driver takes them by name."""
+    fixed: Mapping[str, Any]
+    """The values that the statement itself brings."""
+
+
 class Prepared:
     """A statement written in Core, compiled once, executed with named values.
 
@@ -120,7 +132,7 @@ class Prepared:
 
     def __init__(self, statement: ClauseElement) -> None:
         self._statement = statement
-        self._compiled: tuple[type[Dialect], str, Sequence[str] | None] | None = None
+        self._compiled: _Compiled | None = None
 
     def run(self, connection: Connection, **values: Any) -> int:
         """Execute it; how many rows it changed. The values are those of its bind parameters."""
@@ -129,11 +141,16 @@ class Prepared:
         cursor.close()
         return count
 
-    def row(self, connection: Connection, **values: Any) -> tuple[Any, ...] | None:
-        """Execute it; the first row of its answer."""
+    def rows(self, connection: Connection, **values: Any) -> list[tuple[Any, ...]]:
+        """Execute it; all rows of its answer."""
         cursor = self._execute(connection, values)
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         cursor.close()
+        return rows
+
+    def row(self, connection: Connection, **values: Any) -> tuple[Any, ...] | None:
+        """Execute it; the first row of its answer."""
+        rows = self.rows(connection, **values)
         return rows[0] if rows else None
 
     def number(self, connection: Connection, **values: Any) -> int:
@@ -144,18 +161,21 @@ class Prepared:
         return int(row[0])
 
     def _execute(self, connection: Connection, values: Mapping[str, Any]) -> Any:
-        kind, sql, names = self._compiled or self._compile(connection)
-        if kind is not type(connection.dialect):
-            kind, sql, names = self._compile(connection)
-        return execute(connection, sql, values if names is None else [values[name] for name in names])
+        made = self._compiled
+        if made is None or made.kind is not type(connection.dialect):
+            made = self._compile(connection.dialect)
+        if made.fixed:
+            values = {**made.fixed, **values}
+        if made.names is None:
+            return execute(connection, made.sql, values)
+        return execute(connection, made.sql, [values[name] for name in made.names])
 
-    def _compile(self, connection: Connection) -> tuple[type[Dialect], str, Sequence[str] | None]:
-        made: Any = self._statement.compile(dialect=connection.dialect)
+    def _compile(self, dialect: Dialect) -> _Compiled:
+        made: Any = self._statement.compile(dialect=dialect)
+        fixed = {name: value for name, value in made.params.items() if value is not None}
         # One assignment: stores in other threads share this object.
-        self._compiled = (
-            type(connection.dialect),
-            made.string,
-            made.positiontup if made.positional else None,
+        self._compiled = _Compiled(
+            type(dialect), made.string, made.positiontup if made.positional else None, fixed
         )
         return self._compiled
 

@@ -11,9 +11,10 @@ from itertools import starmap
 from typing import Any
 
 from msgspec import structs
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, literal_column, select
 
 from contest_runner.store import schema
+from contest_runner.store.database import Prepared
 from contest_runner.store.rows import (
     AcquisitionRow,
     EventRow,
@@ -30,6 +31,26 @@ _segments = schema.event_segments.c
 _heavy = {"start_digest", "descriptor", "plan"}
 _JOB_COLUMNS = [column for column in _jobs if column.name not in _heavy]
 _JOB = select(*_JOB_COLUMNS)
+
+_LAST = (1 << 63) - 1
+"""A position that no event reaches."""
+
+_of_feed = (_events.position > bindparam("after"), _events.position <= bindparam("until"))
+_FEED = Prepared(select(schema.events).where(*_of_feed).order_by(_events.position).limit(bindparam("limit")))
+_begins = _segments.segment * literal_column(str(schema.SEGMENT))
+_FEED_OF_JOB = Prepared(
+    select(schema.events)
+    .join_from(schema.event_segments, schema.events, _events.job_id == bindparam("job"))
+    .where(
+        *_of_feed,
+        _segments.job_id == bindparam("job"),
+        _segments.segment >= bindparam("first"),
+        _events.position.between(_begins, _begins + literal_column(str(schema.SEGMENT - 1))),
+    )
+    # By segment first: then both are read in their own order, and nothing is sorted.
+    .order_by(_segments.segment, _events.position)
+    .limit(bindparam("limit"))
+)
 
 _IN = 500
 """How many values an IN list has at most: databases have limits."""
@@ -133,22 +154,12 @@ def events(
     connection: Connection, *, job_id: int | None, after: int, limit: int, until: int | None
 ) -> list[EventRow]:
     """Those behind the position `after`, and up to `until`, in the order of the feed."""
-    conditions = [_events.position > after] + ([] if until is None else [_events.position <= until])
-    statement = select(schema.events)
+    values = {"after": after, "until": _LAST if until is None else until, "limit": limit}
     if job_id is None:
-        statement = statement.order_by(_events.position)
+        rows = _FEED.rows(connection, **values)
     else:
-        first = _segments.segment * schema.SEGMENT
-        conditions += [
-            _segments.job_id == job_id,
-            _segments.segment >= after // schema.SEGMENT,
-            _events.position.between(first, first + (schema.SEGMENT - 1)),
-            _events.job_id == job_id,
-        ]
-        # By segment first: then both are read in their own order, and nothing is sorted.
-        statement = statement.join_from(schema.event_segments, schema.events, _events.job_id == job_id)
-        statement = statement.order_by(_segments.segment, _events.position)
-    return list(starmap(EventRow, connection.execute(statement.where(*conditions).limit(limit))))
+        rows = _FEED_OF_JOB.rows(connection, **values, job=job_id, first=after // schema.SEGMENT)
+    return list(starmap(EventRow, rows))
 
 
 def last_position(connection: Connection) -> int:

@@ -13,7 +13,6 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
 from contest_runner.store.database import Database
 from contest_runner.store.errors import StoreClosed, StoreError
@@ -43,7 +42,7 @@ class Readers:
         try:
             with connection.begin():
                 return question(connection)
-        except DBAPIError as error:
+        except self._database.errors as error:
             if self._closed:
                 raise StoreClosed from error
             raise StoreError(self._database.explain(error)) from error

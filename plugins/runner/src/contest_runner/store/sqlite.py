@@ -65,6 +65,7 @@ class SQLite(Database):
     """See the module."""
 
     one_server = True
+    errors = (DBAPIError, sqlite3.Error)
 
     def __init__(self, url: URL, *, directory: Path, log: Log, synchronous: str) -> None:
         if synchronous not in _SYNCHRONOUS:
@@ -87,7 +88,7 @@ class SQLite(Database):
             self.close()
             if isinstance(error, OSError):
                 raise StoreError(f"{self._file}: {error.strerror or error}") from error
-            if isinstance(error, (sqlite3.Error, DBAPIError)):
+            if isinstance(error, self.errors):
                 raise StoreError(self.explain(error)) from error
             raise
 

@@ -319,7 +319,7 @@ def _open(database: Database) -> tuple[dict[str, str], int]:
         database.commit()
         return found
     except BaseException as error:
-        reason = database.explain(error) if isinstance(error, Exception) else ""
+        reason = database.explain(error) if isinstance(error, database.errors) else ""
         database.close()
         if reason:
             raise StoreError(reason) from error
