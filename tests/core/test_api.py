@@ -174,6 +174,16 @@ async def test_a_caller_that_goes_away_after_the_hand_over_is_seen_by_the_consum
     assert event.response.cancelled()
 
 
+async def test_a_caller_that_goes_away_at_the_instant_of_the_hand_over_is_seen_by_the_consumer() -> None:
+    api = API()
+    asking = asyncio.create_task(api.list(caller_of(api), JobQuery()))
+    await settle()
+    event = await api.events.take()
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert event.response.cancelled()
+
+
 async def test_a_caller_that_goes_away_at_the_instant_of_its_timeout_leaves_no_complaint(
     clock: VirtualClock,
 ) -> None:
@@ -549,6 +559,15 @@ async def test_where_there_are_authenticators_no_verb_but_version_is_for_the_ano
         with pytest.raises(Unauthenticated):
             await api.call(caller_of(api), verb, parameters)
     assert (await api.call(caller_of(api), "version", {})).error is None
+
+
+async def test_who_may_not_ask_learns_nothing_of_the_parameters() -> None:
+    api = API(authenticators=[Door()])
+    for verb in CALLS:
+        with pytest.raises(Unauthenticated):
+            await api.call(caller_of(api), verb, {"nonsense": 1})
+    with pytest.raises(Unauthenticated):
+        await api.call(caller_of(api), "watch", {})
 
 
 async def test_a_principal_may_do_what_its_scopes_say() -> None:
