@@ -1,14 +1,15 @@
 """The client's contract, and the typed client that a program uses over any of them.
 
 A transport's author writes the four methods of `Client`; `connect` finds the class by the address's scheme and
-wraps it into `Contest`, whose methods are the verbs with typed answers.
+wraps it into `Contest`, whose methods are the verbs with typed answers; `connect_sync` into `ContestSync`, whose
+methods wait for them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
@@ -41,6 +42,7 @@ from contest_core.responses import (
 if TYPE_CHECKING:
     from typing import Self
 
+    from contest_core.client_sync import ContestSync
     from contest_core.plugins import Plugins
     from contest_core.status import JobQuery
 
@@ -218,6 +220,27 @@ async def connect(
         yield Contest(client, options)
     finally:
         await client.aclose()
+
+
+@contextmanager
+def connect_sync(
+    address: str, options: ClientOptions | None = None, *, plugins: Plugins | None = None
+) -> Iterator[ContestSync]:
+    """As `connect`, for programs without an event loop: every method waits for its answer.
+
+    A loop runs in a thread of its own until the context is left. Raises `Unreachable`.
+    """
+    from contest_core.client_sync import ContestSync  # brings asyncio, which `contest --help` does without
+    from contest_core.portal import Portal
+
+    options = options or ClientOptions()
+    kind = client_class(address, plugins)
+    with Portal() as portal:
+        client = portal.call(kind.connect(address, options))
+        try:
+            yield ContestSync(portal, Contest(client, options))
+        finally:
+            portal.call(client.aclose())
 
 
 def client_class(address: str, plugins: Plugins | None = None) -> type[Client]:
