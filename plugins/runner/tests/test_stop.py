@@ -266,7 +266,7 @@ async def test_a_target_manager_that_cannot_be_cancelled_is_left_behind_without_
 
     monkeypatch.setattr(bounded, "STUBBORN", 0.2)
     monkeypatch.setattr(bounded.while_running, "__kwdefaults__", {"patience": None, "stubborn": 0.2})
-    kind = type("Deaf", (DeafManager,), {"inside": 0})
+    kind: Any = type("Deaf", (DeafManager,), {"inside": 0})
     lab.add("target_managers", "deaf", kind)
     async with lab.server() as serving:
         job = await serving.start(managed("deaf"))
@@ -292,8 +292,8 @@ async def test_a_stop_while_a_reporter_thinks_is_obeyed(lab: Lab) -> None:
     thinking = asyncio.Event()
 
     class Thinker(Reporter[Any, Any]):
-        RunParameters: Any = Any
-        FinalParameters: Any = Any
+        RunParameters: ClassVar[Any] = Any
+        FinalParameters: ClassVar[Any] = Any
         judges = True
 
         async def run_report(self, status: Any, parameters: Any, context: Any) -> ReportResult:

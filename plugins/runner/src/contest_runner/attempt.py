@@ -46,6 +46,7 @@ class Flow:
 
     __slots__ = (
         "abandoned",
+        "alone",
         "failed",
         "index",
         "info",
@@ -63,7 +64,9 @@ class Flow:
         self.info = target.info()
         self.variables: Variables = NO_VARIABLES
         self.stopping: Stopping | None = None
-        """Set where this target alone has to stop."""
+        """What its steps are told; made when one asks."""
+        self.alone: StopReason | None = None
+        """Why this target alone has to stop."""
         self.task: asyncio.Task[None] | None = None
         self.inside: BoundStep | None = None
         """The step that it is in."""
@@ -180,8 +183,9 @@ class Attempt:
         lost = frozenset(targets)
         for flow in self.flows:
             if flow.target.id in lost and (flow.task is None or not flow.task.done()):
-                flow.stopping = Stopping()
-                flow.stopping.set(StopReason.LOCK_LOST)
+                flow.alone = StopReason.LOCK_LOST
+                if flow.stopping is not None:
+                    flow.stopping.set(flow.alone)
                 flow.cancel()
 
     def abandon(self) -> dict[str, str]:
@@ -219,8 +223,8 @@ class Attempt:
                 else:
                     status = self._enter(flow, step)
                     await self._store.committed()
-                if flow.stopping is not None:
-                    self._fail(flow, step, status, f"stopped: {flow.stopping.why}", Blame.TARGET)
+                if flow.alone is not None:
+                    self._fail(flow, step, status, f"stopped: {flow.alone}", Blame.TARGET)
                     return
                 if not await self._step(flow, step, status):
                     return
@@ -236,12 +240,14 @@ class Attempt:
 
     def _cancelled(self, flow: Flow, step: BoundStep, status: LiveTarget, error: BaseException) -> None:
         """A flow was cancelled in a step: by a stop, by a lost lock, or by the step itself."""
-        if flow.stopping is not None:
-            self._fail(flow, step, status, f"stopped: {flow.stopping.why}", Blame.TARGET)
+        if flow.alone is not None:
+            self._fail(flow, step, status, f"stopped: {flow.alone}", Blame.TARGET)
         elif self.job.stopping.why is None:
             self._plugin_fault(flow, step, status, error)
 
     def _came_out(self, flow: Flow) -> None:
+        if flow.stopping is not None:
+            self.job.stopping.forget(flow.stopping)
         for position, gathering in self._gatherings.items():
             gathering.gone(flow, position)
         self._open -= 1
@@ -273,8 +279,8 @@ class Attempt:
         flow.inside = None
         if flow.abandoned:
             return False
-        if flow.stopping is not None:
-            self._fail(flow, step, status, f"stopped: {flow.stopping.why}", Blame.TARGET)
+        if flow.alone is not None:
+            self._fail(flow, step, status, f"stopped: {flow.alone}", Blame.TARGET)
             return False
         self._leave(flow, step, status)
         return True
@@ -284,8 +290,8 @@ class Attempt:
             self._fail(flow, step, status, error.message, error.blame, output=error.output)
         elif isinstance(error, BindFailed):
             self._fail(flow, step, status, str(error), error.blame)
-        elif isinstance(error, Stopped) and flow.stopping is not None:
-            self._fail(flow, step, status, f"stopped: {flow.stopping.why}", Blame.TARGET)
+        elif isinstance(error, Stopped) and flow.alone is not None:
+            self._fail(flow, step, status, f"stopped: {flow.alone}", Blame.TARGET)
         elif not isinstance(error, Stopped) or self.job.stopping.why is None:
             self._plugin_fault(flow, step, status, error)
 

@@ -104,7 +104,10 @@ class StepContext:
     @property
     def stopping(self) -> Stopping:
         """Await it, or `check()` it; it says why."""
-        return self._flow.stopping or self._attempt.job.stopping
+        flow = self._flow
+        if flow.stopping is None:
+            flow.stopping = self._attempt.job.stopping.child()
+        return flow.stopping
 
     @property
     def saved(self) -> Any:

@@ -72,7 +72,7 @@ class Gathering:
         try:
             await done
         except asyncio.CancelledError:
-            if flow.stopping is None:
+            if flow.alone is None:
                 self._task.cancel()
             raise
 

@@ -35,13 +35,27 @@ class Stopping:
     `why` and `check` may be used from any thread, as may `wait`.
     """
 
-    __slots__ = ("_callbacks", "_flag", "_waiters", "why")
+    __slots__ = ("_callbacks", "_children", "_flag", "_waiters", "why")
 
     def __init__(self) -> None:
         self.why: StopReason | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._callbacks: list[Callable[[], None]] = []
         self._flag = threading.Event()
+        self._children: set[Stopping] = set()
+
+    def child(self) -> Stopping:
+        """One that is told what this one is told, and may be told something by itself; until `forget`."""
+        child = Stopping()
+        if self.why is not None:
+            child.set(self.why)
+        else:
+            self._children.add(child)
+        return child
+
+    def forget(self, child: Stopping) -> None:
+        """The child is told nothing any more."""
+        self._children.discard(child)
 
     def check(self) -> None:
         """Raises `Stopped` where the step shall stop."""
@@ -83,6 +97,9 @@ class Stopping:
             return
         self.why = why
         self._flag.set()
+        children, self._children = self._children, set()
+        for child in children:
+            child.set(why)
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
