@@ -6,26 +6,19 @@ Used by every command that talks to somebody. asyncio is imported here, so impor
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_COLLECT_AT = (10_000, 20, 50)
-
 
 def run_async(work: Coroutine[Any, Any, T], *, serving: bool = False) -> T:
-    """Runs it to its end. `serving` is for what carries load: uvloop where it is installed, a lazier collector.
+    """Runs it to its end. `serving` is for what carries load: uvloop where it is installed.
 
     A command that asks once is quicker without: uvloop takes longer to import than it saves. Ctrl-C cancels
     the coroutine and raises KeyboardInterrupt, unless it handles signals itself.
     """
-    if not serving:
-        with asyncio.Runner() as runner:
-            return runner.run(work)
-    with _lazy_collector(), asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory() if serving else None) as runner:
         return runner.run(work)
 
 
@@ -36,14 +29,3 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-@contextmanager
-def _lazy_collector() -> Iterator[None]:
-    """The collector's default threshold costs a third of the speed with many targets: few cycles, many objects."""
-    before = gc.get_threshold()
-    gc.set_threshold(*_COLLECT_AT)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
