@@ -7,7 +7,8 @@ of where they come from.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -40,8 +41,8 @@ MAX_DATA: Final = 200
 _ORDER = ("failed", "running", "cut off", "between steps", "not begun", "passed")
 
 
-def status_lines(job_id: int, status: JobStatus) -> Iterator[str]:
-    """The lines of a status."""
+def status_lines(job_id: int, status: JobStatus, *, hints: bool = True) -> Iterator[str]:
+    """The lines of a status; `hints` say which option of `contest status` shows what is left out."""
     yield f"job {job_id}  {status.name}  {outcome_text(status)}"
     yield f"  {_times(status)}"
     if status.retry_of is not None:
@@ -52,12 +53,13 @@ def status_lines(job_id: int, status: JobStatus) -> Iterator[str]:
         yield from _waiting_lines(status.waiting)
     runs = runs_of(status)
     if len(runs) > MAX_RUNS:
-        yield f"runs {runs[0].run_id} to {runs[-MAX_RUNS - 1].run_id} are not shown: --run N shows one"
+        left_out = f"runs {runs[0].run_id} to {runs[-MAX_RUNS - 1].run_id} are not shown"
+        yield f"{left_out}: --run N shows one" if hints else left_out
     ended = status.state.ended
     last = len(runs) - 1
     for index, run in enumerate(runs):
         if index > last - MAX_RUNS:
-            yield from _run_lines(run, ended=ended or index < last)
+            yield from _run_lines(run, ended=ended or index < last, hints=hints)
             yield from _report_lines(_reports_of(status, run.run_id))
     for line in _report_lines(status.job_report.final_reports or []):
         yield f"final {line}"
@@ -129,36 +131,55 @@ def _waiting_lines(waiting: Waiting) -> Iterator[str]:
         yield f"    and {count(len(waiting.targets) - MAX_TARGETS, 'more target')}"
 
 
-def _run_lines(run: RunStatus, *, ended: bool) -> Iterator[str]:
+def _run_lines(run: RunStatus, *, ended: bool, hints: bool) -> Iterator[str]:
     yield f"run {run.run_id}  began {time_text(run.start_time)}"
     for test in run.test_statuses:
         yield f"  test {test.test_name}: {tally_text(tally(test, ended=ended))}"
-        yield from _target_lines(test, ended=ended)
+        yield from _target_lines(test, ended=ended, hints=hints)
     if run.skipped_tests:
         yield f"  disabled: {', '.join(run.skipped_tests)}"
 
 
-def _target_lines(test: TestStatus, *, ended: bool) -> Iterator[str]:
+def _target_lines(test: TestStatus, *, ended: bool, hints: bool) -> Iterator[str]:
     labels = [step.test_step_label for step in test.test_step_statuses]
     last = labels[-1] if labels else ""
     states = [(target_state(target, last, ended=ended), target) for target in test.target_statuses or []]
     states.sort(key=lambda pair: _ORDER.index(pair[0]))
     shown = states[:MAX_TARGETS]
-    rows = [_target_row(state, target, labels) for state, target in shown]
-    yield from table(("TARGET", "STATE", "STEP", "ERROR"), rows, indent="    ")
+    entered = _entered(test, {_name(target) for _, target in shown})
+    rows = [_target_row(state, target, labels, entered) for state, target in shown]
+    yield from table(("TARGET", "STATE", "STEP", "TOOK", "ERROR"), rows, indent="    ")
     if len(states) > len(shown):
-        yield f"    and {count(len(states) - len(shown), 'more target')}: --target ID shows one, --json all"
+        more = f"    and {count(len(states) - len(shown), 'more target')}"
+        yield f"{more}: --target ID shows one, --json all" if hints else more
     for state, target in shown:
         if state == "failed" and target.output is not None:
             yield from _output_lines(_name(target), target.output)
 
 
-def _target_row(state: str, target: TargetStatus, labels: Sequence[str]) -> Sequence[str]:
+def _entered(test: TestStatus, names: set[str]) -> Mapping[str, datetime]:
+    """When these targets entered their first step."""
+    found: dict[str, datetime] = {}
+    for step in test.test_step_statuses:
+        for entry in step.target_statuses or ():
+            if _name(entry) in names:
+                found.setdefault(_name(entry), entry.in_time)
+        if len(found) == len(names):
+            break
+    return found
+
+
+def _target_row(
+    state: str, target: TargetStatus, labels: Sequence[str], entered: Mapping[str, datetime]
+) -> Sequence[str]:
     label = target.test_step_label
     place = f" ({labels.index(label) + 1}/{len(labels)})" if label in labels else ""
     blame = f" (blame: {target.blame})" if target.blame and target.error else ""
     first = target.error.strip().split("\n", 1)[0]
-    return _name(target), coloured(state), f"{label}{place}", f"{first}{blame}"
+    took = ""
+    if ZERO_TIME not in (target.in_time, target.out_time):
+        took = span_text((target.out_time - entered.get(_name(target), target.in_time)).total_seconds())
+    return _name(target), coloured(state), f"{label}{place}", took, f"{first}{blame}"
 
 
 def _name(target: TargetStatus) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from click.testing import Result
+from msgspec import structs
 
 from contest_core import (
     ZERO_TIME,
@@ -89,12 +90,26 @@ def test_targets_stand_in_a_table_with_those_that_failed_first(server: Any) -> N
         server.status(JobState.STARTED, run_statuses=[run(tests, skipped_tests=["Old"])])
     ).splitlines()
     assert "  test Boot: 1 passed, 1 between steps, 1 running, 1 failed" in lines
-    assert "    TARGET  STATE          STEP     ERROR" in lines
-    assert "    t3      failed         a (1/2)  exit status 3: oops (blame: test)" in lines
+    assert "    TARGET  STATE          STEP     TOOK   ERROR" in lines
+    assert "    t3      failed         a (1/2)  0.00s  exit status 3: oops (blame: test)" in lines
     assert "    t2      running        b (2/2)" in lines
-    assert "    t4      between steps  a (1/2)" in lines
-    assert "    t1      passed         b (2/2)" in lines
+    assert "    t4      between steps  a (1/2)  0.00s" in lines
+    assert "    t1      passed         b (2/2)  0.00s" in lines
     assert lines[-1] == "  disabled: Old"
+
+
+def test_a_target_took_as_long_as_all_its_steps(server: Any) -> None:
+    def entry(label: str, begin: float, end: float) -> TargetStatus:
+        times = {"in_time": NOON + timedelta(seconds=begin), "out_time": NOON + timedelta(seconds=end)}
+        return structs.replace(target("t1", label), **times)
+
+    both = [entry("a", 0, 2), entry("b", 2.5, 4)]
+    tests = boot(both[-1])
+    for step, each in enumerate(both):
+        tests.test_step_statuses[step] = structs.replace(
+            tests.test_step_statuses[step], target_statuses=[each]
+        )
+    assert "    t1      passed  b (2/2)  4.00s" in text(server.status(run_statuses=[run(tests)]))
 
 
 def test_what_was_under_way_when_the_job_ended_is_cut_off(server: Any) -> None:

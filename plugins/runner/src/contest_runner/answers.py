@@ -126,28 +126,28 @@ class Answers:
         frame = _frame(job, [Raw(run) for _, run in stored], _job_report(job.id, reports, shown=shown))
         return _encode_status(frame)
 
+    async def ended(self, job_id: int, *, last: int) -> JobStatus:
+        """The status of a job that has ended, for this program itself: however large it is, it is not encoded.
+
+        Of the runs before the `last` ones there are only their numbers and times.
+        """
+        row = await self._store.job(job_id)
+        if row is None:
+            raise UnknownJob(job_id=job_id)
+        rows = await self._store.runs(job_id, last=None)
+        earlier = [_without_tests(job_id, run) for run in rows[:-last]]
+        runs = [(await self._unpacked(job_id, run)).status for run in rows[-last:]]
+        reports = _job_report(job_id, await self._store.reports(job_id))
+        decoded = msgspec.json.decode(msgspec.json.encode(reports), type=JobReport)
+        return _stored_frame(row, [*earlier, *runs], decoded)
+
     async def _of_stored(self, row: JobRow, message: EventStatusMsg) -> bytes:
         plan = await self._store.plan(row.job_id)
         endless = msgspec.json.decode(plan or "{}", type=_PlanRuns).runs == 0
         runs = [run for _, run in await self._stored_runs(row.job_id, message, endless=endless)]
         reports = await self._store.reports(row.job_id)
-        state = JobState(row.state)
-        failed = state in (JobState.FAILED, JobState.CANCELLATION_FAILED)
-        status = JobStatus(
-            name=row.name,
-            state_name=state.wire_name,
-            state_err_msg=(row.error or "") if failed else "",
-            start_time=moment(row.start_time),
-            end_time=None if row.end_time is None else moment(row.end_time),
-            run_status=_last(runs),
-            run_statuses=_raw_runs(runs),
-            job_report=_job_report(row.job_id, reports, shown=RUNS_SHOWN if endless else None),
-            verdict=row.verdict,
-            flaky=row.flaky,
-            blame=row.blame,
-            retry_of=row.retry_of,
-        )
-        return _encode_status(status)
+        report = _job_report(row.job_id, reports, shown=RUNS_SHOWN if endless else None)
+        return _encode_status(_stored_frame(row, [Raw(run) for run in runs], report))
 
     async def _stored_runs(
         self, job_id: int, message: EventStatusMsg, *, endless: bool
@@ -209,12 +209,27 @@ def _encode_status(status: JobStatus) -> bytes:
     return b'{"Status":%b}' % msgspec.json.encode(status)
 
 
-def _last(runs: Sequence[bytes]) -> Any:
-    return Raw(runs[-1]) if runs else None
+def _stored_frame(row: JobRow, runs: Sequence[Any], report: JobReport) -> JobStatus:
+    state = JobState(row.state)
+    failed = state in (JobState.FAILED, JobState.CANCELLATION_FAILED)
+    return JobStatus(
+        name=row.name,
+        state_name=state.wire_name,
+        state_err_msg=(row.error or "") if failed else "",
+        start_time=moment(row.start_time),
+        end_time=None if row.end_time is None else moment(row.end_time),
+        run_status=runs[-1] if runs else None,
+        run_statuses=list(runs) or None,
+        job_report=report,
+        verdict=row.verdict,
+        flaky=row.flaky,
+        blame=row.blame,
+        retry_of=row.retry_of,
+    )
 
 
-def _raw_runs(runs: Sequence[bytes]) -> Any:
-    return [Raw(run) for run in runs] or None
+def _without_tests(job_id: int, row: RunRow) -> RunStatus:
+    return RunStatus(job_id=job_id, run_id=row.run_id, start_time=moment(row.start_time), test_statuses=[])
 
 
 def _unpack_and_encode(job_id: int, row: RunRow, message: EventStatusMsg) -> bytes:

@@ -37,6 +37,7 @@ from contest_core import (
     JobManagerContext,
     JobRunning,
     JobState,
+    JobStatus,
     Lock,
     Refusal,
     ResponseDataList,
@@ -205,6 +206,22 @@ class LocalJobManager(JobManager):
                 await asyncio.wait(self._running)
             else:
                 await self._store.committed()
+
+    def running(self, job_id: int) -> Job | None:
+        """A job that runs here."""
+        return self._runner.jobs.get(job_id)
+
+    async def ended(self, job_id: int, *, last: int) -> JobStatus:
+        """The status of a job that has ended, with its `last` runs, as structs and of any size."""
+        return await self._answers.ended(job_id, last=last)
+
+    def hurry(self) -> None:
+        """Cancels now what has not obeyed a stop."""
+        self._runner.hurry()
+
+    def kill(self) -> None:
+        """Kills the processes of all jobs and waits for nothing: the program is about to be gone."""
+        self._runner.kill()
 
     def drain(self) -> None:
         """Endless jobs end after the run that goes on."""

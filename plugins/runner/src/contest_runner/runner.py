@@ -106,6 +106,16 @@ class Runner:
             job.log.error("the locks of %s were lost", ", ".join(targets))
             job.attempt.lose(targets)
 
+    def hurry(self) -> None:
+        """Cancels, of every job that stops, the steps that have not obeyed."""
+        for job in list(self.jobs.values()):
+            if job.stopping.why is not None:
+                self._cancel_steps(job)
+
+    def kill(self) -> None:
+        """Kills the processes of all jobs and waits for nothing."""
+        self._supervisor.kill()
+
     def _enforce(self, job: Job) -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(self._stop_grace / 2, self._cancel_steps, job)

@@ -1,0 +1,112 @@
+"""Stdout of `contest run`: what a job's steps print goes to stderr, and events are written without blocking the loop.
+
+Used by `run`. A reader that is slow slows the reading of events, never the job; one that is gone is told of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from typing import Final
+
+_LIMIT: Final = 1 << 20
+"""Bytes that wait for the reader of stdout before the next event is waited for."""
+
+_CHUNK: Final = 4096
+"""What a pipe takes without blocking once it says that it is writable (POSIX's PIPE_BUF on Linux)."""
+
+_LOOK: Final = 100
+"""Milliseconds from one look whether the reader was given up to the next."""
+
+
+@contextmanager
+def own_stdout() -> Iterator[int]:
+    """Gives a private descriptor of what stdout was; until the end, descriptor 1 and `sys.stdout` are stderr."""
+    with ExitStack() as stack:
+        if sys.__stdout__ is None:  # closed by whoever started the program: descriptor 1 may be anything
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            stack.callback(os.close, nowhere)
+            yield nowhere
+            return
+        private = os.dup(1)
+        stack.callback(os.close, private)
+        _put_in_place_of_stdout(2 if sys.__stderr__ is not None else None)
+        stack.callback(os.dup2, private, 1)
+        stack.enter_context(redirect_stdout(sys.stderr))
+        yield private
+
+
+def _put_in_place_of_stdout(descriptor: int | None) -> None:
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    if descriptor is not None:
+        os.dup2(descriptor, 1)
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+class LineWriter:
+    """Writes lines in a thread; entered by `run`, which is a task, and ended by `finish`."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._gathered = bytearray()
+        self._changed = asyncio.Condition()
+        self._busy = False
+        self._given_up = False
+        self._error: OSError | None = None
+
+    @property
+    def error(self) -> OSError | None:
+        """Why nothing is written any more: `BrokenPipeError` where nobody reads."""
+        return self._error
+
+    async def write(self, line: bytes) -> None:
+        """Takes a line, without its end; waits while too much is not yet written. After an error, drops it."""
+        async with self._changed:
+            while len(self._gathered) > _LIMIT and self._error is None:
+                await self._changed.wait()
+            if self._error is None:
+                self._gathered += line
+                self._gathered += b"\n"
+                self._changed.notify_all()
+
+    async def run(self) -> None:
+        """Writes until it is cancelled."""
+        while True:
+            async with self._changed:
+                while not self._gathered or self._error is not None:
+                    await self._changed.wait()
+                data, self._gathered = bytes(self._gathered), bytearray()
+                self._busy = True
+            try:
+                await asyncio.to_thread(self._put, data)
+            except OSError as error:
+                self._error = error
+            async with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+
+    async def finish(self) -> None:
+        """Returns when everything is written, or cannot be."""
+        async with self._changed:
+            while (self._gathered or self._busy) and self._error is None:
+                await self._changed.wait()
+
+    def give_up(self) -> None:
+        """Drops what nobody has taken yet; a write in progress ends within moments."""
+        self._given_up = True
+
+    def _put(self, data: bytes) -> None:
+        view = memoryview(data)
+        poller = select.poll()
+        poller.register(self._descriptor, select.POLLOUT)
+        while view and not self._given_up:
+            if poller.poll(_LOOK):
+                view = view[os.write(self._descriptor, view[:_CHUNK]) :]
