@@ -12,8 +12,9 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from enum import Enum
 from functools import lru_cache
-from typing import Any, Final, Union, get_args, get_origin
+from typing import Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
@@ -114,6 +115,9 @@ def convert_text(text: str, kind: Any) -> Any:
     if kind is int:
         if not _INTEGER.fullmatch(text):
             raise ValueError(f"{text[:60]!r} is not a whole number")
+        # Go's 64 bits; so long a text would also be slow to read.
+        if len(text) > 20 or not -(2**63) <= int(text) < 2**63:
+            raise ValueError(f"{text[:60]!r} is beyond 64 bits")
         return int(text)
     if kind is bool:
         if text not in _BOOLEANS:
@@ -124,6 +128,8 @@ def convert_text(text: str, kind: Any) -> Any:
     if kind in (Duration, ByteSize, Secret):
         return dec_hook(kind, text)
     try:
+        if get_origin(kind) is Literal or (isinstance(kind, type) and issubclass(kind, Enum)):
+            return msgspec.convert(text, kind, strict=False)
         return msgspec.json.decode(text, type=kind, dec_hook=dec_hook)
     except msgspec.MsgspecError as error:
         raise ValueError(str(error)) from None
@@ -243,7 +249,8 @@ def bind_step(
 ) -> BoundStep | None:
     """Binds one step; with `findings`, says there all that is wrong and gives None where that is fatal.
 
-    Without, what is wrong raises `BindFailed`: the plan was accepted once, so a plugin has changed.
+    `path` is where the step's parameters stand. Without findings, what is wrong raises `BindFailed`: the plan was
+    accepted once, so a plugin has changed.
     """
     said: list[Finding] = []
     step = code()
@@ -251,19 +258,19 @@ def bind_step(
     slots: list[_Slot] = []
     fields = parameter_fields(code.Parameters)
     for field in fields:
-        where = f"{path}/parameters/{_pointer(field.key)}"
+        where = f"{path}/{_pointer(field.key)}" if field.key in plan.parameters else path
         said.extend(_bind_field(field, plan, step, compiled, where, literals, slots))
-    said.extend(_unknown_keys(plan, fields, f"{path}/parameters"))
+    said.extend(_unknown_keys(plan, fields, path))
     errors = [finding for finding in said if finding.severity == Severity.ERROR]
     bound: BoundStep | None = None
     if not errors:
         try:
             bound = BoundStep(plan, step, position, literals, slots)
         except (TypeError, ValueError) as error:
-            errors = [_error("bad_parameters", f"{path}/parameters", str(error))]
+            errors = [_error("bad_parameters", path, str(error))]
             said.extend(errors)
     if bound is not None and bound.literal is not None:
-        said.extend(_moved(step.check(bound.literal), f"{path}/parameters"))
+        said.extend(_moved(step.check(bound.literal), path))
     if findings is not None:
         findings.extend(said)
     elif errors:

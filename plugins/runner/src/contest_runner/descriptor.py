@@ -17,10 +17,12 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from contest_core import Duration, Finding, Registry
 from contest_runner.binding import bind_step
+from contest_runner.bounded import guarded
 from contest_runner.catalog import Catalog
+from contest_runner.faults import describe
 from contest_runner.parts import FetchContext, FetchedTest, FetchFailed, decode_part, encode_part
 from contest_runner.plan import Plan, ReporterPlan, StepPlan, TestPlan
-from contest_runner.raw_json import in_order, raw_at, well_formed
+from contest_runner.raw_json import RawTexts, in_order, well_formed
 from contest_runner.step import OnInterrupt
 from contest_runner.walk import BAD, Walk, pointer
 
@@ -31,7 +33,7 @@ MAX_REPORTER_NAME_BYTES: Final = 32
 TAG: Final = r"[a-zA-Z0-9_-]+"
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
-_ATOI = re.compile(r"[+-]?[0-9]+", re.ASCII)
+_ATOI = re.compile(r"[+-]?[0-9]{1,100}", re.ASCII)
 _VERSION = (1, 0)
 _LATER = ("Timeout", "CleanupTimeout", "MaxTargets", "Queue", "Priority")
 """Names of ours that mean something, and nothing yet: a job that has them is refused, never run without."""
@@ -123,7 +125,7 @@ async def read_descriptor(text: str, catalog: Catalog, *, log: LoggerAdapter[Log
 class _Reader:
     def __init__(self, walk: Walk, catalog: Catalog, log: LoggerAdapter[Logger], text: str) -> None:
         self._walk = walk
-        self._text = text
+        self._texts = RawTexts(text)
         self._catalog = catalog
         self._log = log
 
@@ -181,6 +183,7 @@ class _Reader:
 
     def _tags(self, tags: list[str]) -> None:
         where = self._walk.place("", "Tags")
+        seen: set[str] = set()
         for number, tag in enumerate(tags):
             place = f"{where}/{number}"
             if not re.fullmatch(TAG, tag):
@@ -189,17 +192,21 @@ class _Reader:
                 )
             elif tag.startswith("_"):
                 self._walk.error("bad_tag", place, f"{tag!r} is an internal tag and is not allowed")
-            elif tag in tags[:number]:
-                self._walk.error("duplicate", place, f"duplicate tag {tag!r}")
+            elif tag in seen:
+                self._walk.error("duplicate", place, f"duplicate tag {tag[:64]!r}")
+            seen.add(tag)
 
     def _together(self, read: _Descriptor, tests: list[tuple[TestPlan | None, bool]]) -> None:
         where = self._walk.place("", "TestDescriptors")
         if tests and all(disabled for _, disabled in tests):
             self._walk.error("nothing_to_run", where, "all tests are disabled")
-        names = [plan.name if plan and not disabled else None for plan, disabled in tests]
-        for number, name in enumerate(names):
-            if name is not None and name in names[:number]:
-                self._walk.error("duplicate", f"{where}/{number}", f"a second test is named {name!r}")
+        seen: set[str] = set()
+        for number, (plan, disabled) in enumerate(tests):
+            if plan is None or disabled:
+                continue
+            if plan.name in seen:
+                self._walk.error("duplicate", f"{where}/{number}", f"a second test is named {plan.name!r}")
+            seen.add(plan.name)
 
     def _later(self, read: Struct, path: str) -> None:
         for name, key in _later_fields(type(read)):
@@ -208,6 +215,8 @@ class _Reader:
 
     def _length(self, text: str, limit: int, what: str, path: str) -> None:
         size = len(text.encode("utf-8", "surrogatepass"))
+        if "\0" in text:
+            self._walk.error("invalid", path, f"{what} has a NUL character, which no store keeps")
         if size > limit:
             self._walk.error("too_long", path, f"{what} is too long: {size} > {limit} bytes")
 
@@ -278,7 +287,7 @@ class _Reader:
             self._walk.error("missing", path, f"{key!r} is missing or empty")
             return None
         if name in registry:
-            return name.lower()
+            return name.lower() if self._loads(registry, name, path) else None
         near = get_close_matches(name.lower()[:64], registry.names(), n=1)
         known = "" if near else f"; there are: {', '.join(registry.names()) or 'none'}"
         code = f"unknown_{registry.kind.replace(' ', '_')}"
@@ -286,6 +295,17 @@ class _Reader:
             code, path, f"unknown {registry.kind} {name[:64]!r}{known}", nearest=near[0] if near else None
         )
         return None
+
+    def _loads(self, registry: Registry, name: str, path: str) -> bool:
+        try:
+            registry.load(name)
+        # The boundary to a plugin's import: its fault refuses this descriptor and no more.
+        except Exception as error:
+            self._log.exception("%s %s cannot be loaded", registry.kind, name)
+            message = f"{registry.kind} {name[:64]!r} cannot be loaded: {describe(error)}"
+            self._walk.error("broken_plugin", path, message)
+            return False
+        return True
 
     # --- its steps
 
@@ -311,16 +331,16 @@ class _Reader:
         return fetched.name, self._steps(fetched, where)
 
     async def _fetch(self, name: str, raw: Raw, path: str) -> FetchedTest | None:
-        fetcher = self._catalog.fetcher(name)()
-        parameters = decode_part(raw, fetcher.Parameters)
         try:
-            return await fetcher.fetch(parameters, FetchContext(log=self._log))
+            fetcher = self._catalog.fetcher(name)()
+            parameters = decode_part(raw, fetcher.Parameters)
+            return await guarded(lambda: fetcher.fetch(parameters, FetchContext(log=self._log)))
         except FetchFailed as error:
             self._walk.error("fetch_failed", path, str(error))
         # The boundary to a fetcher's code: its fault refuses this descriptor and no more.
         except Exception as error:
             self._log.exception("fetcher %s failed", name)
-            self._walk.error("fetch_failed", path, f"fetcher {name} failed: {type(error).__name__}: {error}")
+            self._walk.error("fetch_failed", path, f"fetcher {name} failed: {describe(error)}")
         return None
 
     def _steps(self, fetched: FetchedTest, path: str) -> tuple[StepPlan, ...] | None:
@@ -333,11 +353,12 @@ class _Reader:
         if not read:
             self._walk.error("missing", where, "at least one step is required per test")
         plans = [self._step(step, f"{where}/{number}", number) for number, step in enumerate(read)]
-        labels = [step.label for step in read]
-        for number, label in enumerate(labels):
-            if label and label in labels[:number]:
+        seen: set[str] = set()
+        for number, step in enumerate(read):
+            if step.label and step.label in seen:
                 place = self._walk.place(f"{where}/{number}", "label")
-                self._walk.error("duplicate", place, f"a second step is labelled {label!r}")
+                self._walk.error("duplicate", place, f"a second step is labelled {step.label[:64]!r}")
+            seen.add(step.label)
         return None if None in plans else tuple(plan for plan in plans if plan)
 
     def _step(self, step: _Step, path: str, position: int) -> StepPlan | None:
@@ -353,7 +374,17 @@ class _Reader:
         parameters = self._as_written(step.parameters, self._walk.place(path, "parameters"))
         plan = StepPlan(name=name, label=step.label, parameters=parameters, on_interrupt=step.on_interrupt)
         code = self._catalog.step(name)
-        bound = bind_step(plan, code, position, self._catalog.template, self._walk.findings, path)
+        place = self._walk.place(path, "parameters")
+        found: list[Finding] = []
+        try:
+            bound = bind_step(plan, code, position, self._catalog.template, found, place)
+        # The boundary to a step's own checks: their fault refuses this descriptor and no more.
+        except Exception as error:
+            self._log.exception("step %s failed to check its parameters", name)
+            bound = None
+            self._walk.error("broken_plugin", path, f"step {name} cannot be checked: {describe(error)}")
+        for finding in found:
+            self._walk.add(finding)
         return None if bound is None else plan
 
     def _as_written(self, parameters: dict[str, list[Any]], path: str) -> dict[str, list[Any]]:
@@ -363,7 +394,7 @@ class _Reader:
         """
         return {
             key: [
-                raw_at(self._text, f"{path}/{pointer(key)}/{number}")
+                self._texts.at(f"{path}/{pointer(key)}/{number}")
                 if isinstance(value, dict | list | float)
                 else value
                 for number, value in enumerate(values)

@@ -15,16 +15,29 @@ from msgspec import Raw
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]", re.ASCII)
 
 
-def raw_at(text: str, pointer: str) -> str:
-    """The text of the value at a JSON pointer, as it is written."""
-    raw: Any = Raw(text.encode("utf-8", "surrogatepass"))
-    for token in pointer.split("/")[1:]:
+class RawTexts:
+    """The texts of the values in a document; each object and list is taken apart once, and only when asked."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._members: dict[str, Any] = {}
+
+    def at(self, pointer: str) -> str:
+        """The text of the value at a JSON pointer, as it is written."""
+        return bytes(self._raw(pointer)).decode()
+
+    def _raw(self, pointer: str) -> Raw:
+        if not pointer:
+            return Raw(self._text.encode("utf-8", "surrogatepass"))
+        parent, _, token = pointer.rpartition("/")
+        members = self._members.get(parent)
+        if members is None:
+            raw = self._raw(parent)
+            kind: Any = list[Raw] if bytes(raw).lstrip()[:1] == b"[" else dict[str, Raw]
+            members = self._members[parent] = msgspec.json.decode(raw, type=kind)
         key = token.replace("~1", "/").replace("~0", "~")
-        if bytes(raw).lstrip()[:1] == b"[":
-            raw = msgspec.json.decode(raw, type=list[Raw])[int(key)]
-        else:
-            raw = msgspec.json.decode(raw, type=dict[str, Raw])[key]
-    return bytes(raw).decode()
+        found: Raw = members[int(key) if isinstance(members, list) else key]
+        return found
 
 
 def in_order(text: str) -> Any:

@@ -22,6 +22,9 @@ from contest_core.settings import dec_hook
 BAD: Final[Any] = type("Bad", (), {"__repr__": lambda self: "BAD"})()
 """What could not be read; the findings say why."""
 
+MAX_FINDINGS: Final = 1000
+"""More are not kept: a person reads the first few, and memory is bounded."""
+
 _OWN_TYPES = (Duration, ByteSize, Secret)
 
 
@@ -30,9 +33,12 @@ class Walk:
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
+        self.refused = False
+        """Whether an error was found."""
         self.ambiguous = False
         """Some object has a key twice in different casing: which one counts depends on their order."""
         self._places: dict[tuple[str, str], str] = {}
+        self._hints = MAX_FINDINGS // 10
 
     # --- findings
 
@@ -46,14 +52,18 @@ class Walk:
 
     def _say(self, severity: Severity, code: str, path: str, message: str, nearest: str | None) -> None:
         hint = f", did you mean {nearest!r}?" if nearest else ""
-        self.findings.append(
-            Finding(severity=severity, code=code, path=path, message=message + hint, nearest=nearest)
-        )
+        self.add(Finding(severity=severity, code=code, path=path, message=message + hint, nearest=nearest))
 
-    @property
-    def refused(self) -> bool:
-        """Whether an error was found."""
-        return any(finding.severity == Severity.ERROR for finding in self.findings)
+    def add(self, finding: Finding) -> None:
+        """Something is to be said; beyond `MAX_FINDINGS` only that there is more."""
+        self.refused = self.refused or finding.severity == Severity.ERROR
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(finding)
+        elif len(self.findings) == MAX_FINDINGS:
+            message = f"more than {MAX_FINDINGS} findings: the others are not shown"
+            self.findings.append(
+                Finding(severity=finding.severity, code="too_many", path="", message=message, nearest=None)
+            )
 
     def place(self, path: str, key: str) -> str:
         """Where a member of the object at `path` stands, as it is spelt there; the object, where it is not."""
@@ -114,7 +124,9 @@ class Walk:
             if field is None:
                 known = [field.key for field in fields.values()]
                 folded = {name.lower(): name for name in known}
-                near = get_close_matches(key.lower()[:64], folded, n=1)
+                # Comparing is slow, and nobody reads so many hints.
+                near = get_close_matches(key.lower()[:64], folded, n=1) if self._hints else []
+                self._hints = max(0, self._hints - 1)
                 nearest = folded[near[0]] if near else None
                 self.warning("unknown_key", where, f"unknown key {key[:64]!r}", nearest=nearest)
                 continue
