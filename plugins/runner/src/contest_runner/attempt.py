@@ -9,7 +9,7 @@ has to say so (`left`) and end all the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -261,6 +261,8 @@ class Attempt:
             parameters = step.literal
             if parameters is None:
                 parameters = step.bind(flow.target, flow.variables)
+            if step.has_secrets:
+                self.job.secrets.update(step.secrets_of(parameters))
             context = StepContext(self, step, flow)
             if step.threaded:
                 await run_in_thread(step.step, flow, parameters, context)
@@ -349,13 +351,14 @@ class Attempt:
         trace: str | None = None,
     ) -> None:
         flow.failed = True
-        message = storable(message) or "failed"
-        output = _checked(output)
+        mask = self.job.masked
+        message = mask(storable(message)) or "failed"
+        output = _checked(output, mask)
         payload: dict[str, Any] = {"Error": message, "Blame": blame.value}
         if output is not None:
             payload["Output"] = output
         if trace is not None:
-            payload["Traceback"] = trace
+            payload["Traceback"] = mask(trace)
         event = self.job.record(
             "TargetErr",
             run_id=self.run_id,
@@ -373,7 +376,7 @@ class Attempt:
         self.job.blame(blame)
 
     def _plugin_fault(self, flow: Flow, step: BoundStep, status: LiveTarget, error: BaseException) -> None:
-        trace = trace_of(error)
+        trace = self.job.masked(trace_of(error))
         self.job.log.error(
             "step %s (%s) of plugin code failed target %s:\n%s",
             step.label,
@@ -452,10 +455,12 @@ def _named(step: BoundStep) -> str:
     return f"step {step.label!r} ({step.plan.name})"
 
 
-def _checked(output: Output | None) -> Output | None:
+def _checked(output: Output | None, mask: Callable[[str], str]) -> Output | None:
     """What a step says a command wrote, as it can be stored."""
     if not isinstance(output, Output):
         return None
     return msgspec.structs.replace(
-        output, stdout=storable(output.stdout, _MAX_OUTPUT), stderr=storable(output.stderr, _MAX_OUTPUT)
+        output,
+        stdout=mask(storable(output.stdout, _MAX_OUTPUT)),
+        stderr=mask(storable(output.stderr, _MAX_OUTPUT)),
     )

@@ -186,6 +186,11 @@ class BoundStep:
         self.on_interrupt = OnInterrupt(plan.on_interrupt) if plan.on_interrupt else step.on_interrupt
         self._literals = literals
         self._slots = tuple(slots)
+        self._secret_fields = tuple(
+            field.name for field in parameter_fields(step.Parameters) if field.item is Secret
+        )
+        self.has_secrets = bool(self._secret_fields)
+        """Some parameter is one that nobody may read."""
         self._text = self._fast_text()
         self.literal: Any = None if slots else step.Parameters(**literals)
         """The parameters, where they are the same for every target."""
@@ -207,6 +212,14 @@ class BoundStep:
             if value is not _MISSING:
                 values[part.field.name] = value
         return self._checked(values)
+
+    def secrets_of(self, parameters: Any) -> Iterator[str]:
+        """What of the parameters is to be masked wherever it turns up."""
+        for name in self._secret_fields:
+            value = getattr(parameters, name)
+            for secret in value if isinstance(value, list | tuple) else (value,):
+                if secret:
+                    yield secret.reveal()
 
     def _fast_text(self) -> tuple[str, Template | _Broken] | None:
         """The common shape, one required text and nothing else: it needs no conversion and no check."""

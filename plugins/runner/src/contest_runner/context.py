@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
 
+from contest_core.settings import enc_hook
 from contest_runner.step import Stopped
 from contest_runner.stopping import Stopping
 from contest_runner.variables import Variables
@@ -99,7 +100,7 @@ class StepContext:
         """A log that knows job, step and target."""
         info = self.info
         where = {"job_id": info.job_id, "step": info.step, "target": self._flow.target.id}
-        return logging.LoggerAdapter(_log, where)
+        return _StepLog(_log, where, self._attempt.job.masked)
 
     @property
     def stopping(self) -> Stopping:
@@ -170,6 +171,22 @@ class StepContext:
             raise RuntimeError(message)
 
 
+class _StepLog(logging.LoggerAdapter[logging.Logger]):
+    """A step's log, which does not say the job's secrets."""
+
+    def __init__(
+        self, logger: logging.Logger, where: Mapping[str, object], mask: Callable[[str], str]
+    ) -> None:
+        super().__init__(logger, where)
+        self._mask = mask
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Writes it, masked."""
+        if self.isEnabledFor(level):
+            text = str(msg) % args if args else str(msg)
+            super().log(level, "%s", self._mask(text), **kwargs)
+
+
 class ThreadStepContext:
     """What a `ThreadStep` may use, for one target: the same, as plain functions."""
 
@@ -228,8 +245,8 @@ def encode_payload(payload: object) -> bytes | None:
     if payload is None:
         return None
     try:
-        raw = msgspec.json.encode(payload)
-    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raw = msgspec.json.encode(payload, enc_hook=enc_hook)
+    except (TypeError, ValueError, NotImplementedError, msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(f"the payload is no JSON: {error}") from None
     if len(raw) > MAX_PAYLOAD_BYTES:
         raise ValueError(f"the payload has {len(raw):,} bytes, the limit is {MAX_PAYLOAD_BYTES:,}")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from msgspec import Raw
 
 from contest_core import (
@@ -18,6 +19,7 @@ from contest_core import (
     JobEvent,
     JobState,
     Report,
+    Secret,
     TargetInfo,
     Waiting,
     WaitingTarget,
@@ -78,6 +80,8 @@ class Job:
         self.reports: list[Report] = []
         """Reports of the run that goes on, and final ones, until they are in the store."""
         self.attempt: Attempt | None = None
+        self.secrets: set[str] = set()
+        """What is masked in all that is written or said of the job."""
         self.process_grace = PROCESS_GRACE
         """Seconds that a process has from the polite signal to the other one."""
         self.left: dict[str, str] = {}
@@ -99,6 +103,27 @@ class Job:
         self._processes: JobProcesses | None = None
         self._spawned = False
         """Something of this job may live."""
+
+    def masked(self, text: str) -> str:
+        """The text without the job's secrets."""
+        for secret in self.secrets:
+            text = text.replace(secret, Secret.MASK)
+        return text
+
+    def masked_json(self, payload: bytes) -> bytes:
+        """The payload without the job's secrets, wherever in it they stand."""
+        if not self.secrets:
+            return payload
+        return msgspec.json.encode(self._masked_value(msgspec.json.decode(payload)))
+
+    def _masked_value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.masked(value)
+        if isinstance(value, list):
+            return [self._masked_value(item) for item in value]
+        if isinstance(value, dict):
+            return {self.masked(key): self._masked_value(item) for key, item in value.items()}
+        return value
 
     def wait_for(self, waiter: Waiter | None) -> None:
         """The job waits for locks, or does so no longer."""
@@ -190,6 +215,8 @@ class Job:
         token: int | None = None,
     ) -> JobEvent:
         """Writes an event of a test and gives it as statuses show it."""
+        if payload is not None:
+            payload = self.masked_json(payload)
         now = self.write(
             name,
             run_id=run_id,

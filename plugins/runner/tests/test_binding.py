@@ -1,0 +1,65 @@
+"""Secrets: a parameter that is one is shown in no status, event, log or error, whatever a step does with it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any, ClassVar
+
+import pytest
+from msgspec import Struct
+
+from contest_core import Output, Secret
+from contest_runner.step import Expanded, Step, TargetFailed
+from contest_runner.testing import Lab, simple, step
+
+WORD = "hunter2-of-"
+
+
+class Parameters(Struct, frozen=True, kw_only=True):
+    """A password, plain or made for each target."""
+
+    password: Expanded[Secret]
+    more: list[Expanded[Secret]] = []
+
+
+class Talks(Step[Parameters]):
+    """Says its secret wherever it can."""
+
+    Parameters = Parameters
+    display_name = "Talks"
+    events: ClassVar = {"Said": dict}
+
+    async def run(self, target: Any, parameters: Parameters, context: Any) -> None:
+        word = parameters.password.reveal()
+        context.log.warning("the word is %s", word)
+        context.log.error(f"it is {word}")
+        await context.emit("Said", {"key": [1, {word: f"<{word}>"}], "secret": parameters.password})
+        await context.set_variable("word", word)
+        if target.id == "t1":
+            raise TargetFailed(f"no {word}", output=Output(stdout=f"out {word}", stderr=f"err {word}"))
+        if target.id == "t2":
+            raise RuntimeError(f"no {word} {parameters.more[0].reveal()}")
+
+
+@pytest.mark.parametrize("password", [WORD + "{{ .ID }}", WORD + "all"])
+async def test_a_secret_parameter_is_nowhere_to_be_read(
+    lab: Lab, caplog: pytest.LogCaptureFixture, password: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    lab.step("talks", Talks)
+    async with lab.server() as serving:
+        descriptor = simple(step("talks", password=password, more=[WORD + "more"]), targets=("t1", "t2", "t3"))
+        status = await serving.run(descriptor)
+        said = json.dumps(status) + "".join(row.payload or "" for row in await serving.events(1)) + caplog.text
+        assert WORD not in said
+        assert said.count(Secret.MASK) > 10
+        assert "no ******" in said
+        assert "the word is ******" in caplog.text
+
+
+async def test_a_missing_or_wrong_secret_is_told_without_it(lab: Lab) -> None:
+    lab.step("talks", Talks)
+    reading = await lab.read(simple(step("talks", more=["{{ ", WORD])))
+    assert WORD not in repr(reading.findings)
+    assert reading.plan is None
