@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 from msgspec import Struct
 
-from contest_core import Output, Secret
+from contest_core import Output, Secret, StartKeyConflict
 from contest_runner.step import Expanded, Step, TargetFailed
 from contest_runner.testing import Lab, simple, step
 
@@ -49,9 +49,13 @@ async def test_a_secret_parameter_is_nowhere_to_be_read(
     caplog.set_level(logging.DEBUG)
     lab.step("talks", Talks)
     async with lab.server() as serving:
-        descriptor = simple(step("talks", password=password, more=[WORD + "more"]), targets=("t1", "t2", "t3"))
+        descriptor = simple(
+            step("talks", password=password, more=[WORD + "more"]), targets=("t1", "t2", "t3")
+        )
         status = await serving.run(descriptor)
-        said = json.dumps(status) + "".join(row.payload or "" for row in await serving.events(1)) + caplog.text
+        said = (
+            json.dumps(status) + "".join(row.payload or "" for row in await serving.events(1)) + caplog.text
+        )
         assert WORD not in said
         assert said.count(Secret.MASK) > 10
         assert "no ******" in said
@@ -63,3 +67,13 @@ async def test_a_missing_or_wrong_secret_is_told_without_it(lab: Lab) -> None:
     reading = await lab.read(simple(step("talks", more=["{{ ", WORD])))
     assert WORD not in repr(reading.findings)
     assert reading.plan is None
+
+
+async def test_a_conflict_of_start_keys_tells_no_secret(lab: Lab) -> None:
+    lab.step("talks", Talks)
+    async with lab.server() as serving:
+        await serving.start(simple(step("talks", password=WORD + "one")), start_key="k")
+        with pytest.raises(StartKeyConflict) as caught:
+            await serving.start(simple(step("talks", password=WORD + "two")), start_key="k")
+        assert WORD not in str(caught.value)
+        assert Secret.MASK in str(caught.value)

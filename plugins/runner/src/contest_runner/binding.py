@@ -14,17 +14,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Final, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
 from contest_core import Blame, ByteSize, Duration, Finding, Secret, Severity
 from contest_core.settings import dec_hook
-from contest_runner.plan import StepPlan
+from contest_runner.parts import decode_part
+from contest_runner.plan import Plan, StepPlan
 from contest_runner.step import EXPANDED, AllTargetsStep, BaseStep, OnInterrupt, ThreadStep
 from contest_runner.target import Target
 from contest_runner.templates import Template, TemplateError
 from contest_runner.variables import Variables
+
+if TYPE_CHECKING:
+    from contest_runner.catalog import Catalog
 
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _BOOLEANS: Final = {
@@ -289,6 +293,32 @@ def bind_step(
     elif errors:
         raise BindFailed(errors[0].message)
     return bound
+
+
+def plan_secrets(plan: Plan, catalog: Catalog) -> set[str]:
+    """The secrets that stand in a plan, of whatever part; to mask them where its descriptor is shown."""
+    found: set[str] = set()
+    for test in plan.tests:
+        for each in test.steps:
+            for field in parameter_fields(catalog.step(each.name).Parameters):
+                if field.item is Secret:
+                    found.update(text_form(value) for value in each.parameters.get(field.key, ()))
+        manager = catalog.target_manager(test.target_manager)
+        found.update(_part_secrets(test.acquire_parameters, manager.AcquireParameters))
+        found.update(_part_secrets(test.release_parameters, manager.ReleaseParameters))
+    for reporter in plan.run_reporters:
+        found.update(_part_secrets(reporter.parameters, catalog.reporter(reporter.name).RunParameters))
+    for reporter in plan.final_reporters:
+        found.update(_part_secrets(reporter.parameters, catalog.reporter(reporter.name).FinalParameters))
+    return {secret for secret in found if secret}
+
+
+def _part_secrets(raw: msgspec.Raw, kind: Any) -> Iterator[str]:
+    parameters = decode_part(raw, kind)
+    for name in getattr(parameters, "__struct_fields__", ()):
+        value = getattr(parameters, name)
+        if isinstance(value, Secret):
+            yield value.reveal()
 
 
 def _bind_field(

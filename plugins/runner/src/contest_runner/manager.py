@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
+import json
 import logging
 import os
 import re
 from collections.abc import Iterator
+from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from difflib import unified_diff
 from typing import ClassVar, Final
@@ -47,6 +49,7 @@ from contest_core import (
     ResponseDataStatus,
     ResponseDataStop,
     ResponseDataValidate,
+    Secret,
     Severity,
     ShuttingDown,
     StartKeyConflict,
@@ -57,6 +60,7 @@ from contest_core import (
 from contest_core.errors import ErrorRow
 from contest_core.plugins import load_plugins
 from contest_runner.answers import Answers
+from contest_runner.binding import plan_secrets
 from contest_runner.catalog import Catalog
 from contest_runner.descriptor import TAG, read_descriptor
 from contest_runner.job import Job
@@ -288,11 +292,22 @@ class LocalJobManager(JobManager):
         try:
             job_id = await self._create(new, reading.plan)
         except StartKeyTaken as taken:
-            difference = _difference(taken.descriptor, reading.text)
+            difference = await self._compare(taken, reading.plan, reading.text)
             raise StartKeyConflict(
                 start_key=taken.start_key, job_id=taken.job_id, difference=difference
             ) from None
         return ResponseDataStart(job_id=job_id, warnings=warnings)
+
+    async def _compare(self, taken: StartKeyTaken, plan: Plan, text: str) -> str:
+        """In what a descriptor differs from that of the job which has its start key; no secrets."""
+        try:
+            theirs = plan_secrets(read_plan(await self._store.plan(taken.job_id)), self._catalog)
+            secrets = theirs | plan_secrets(plan, self._catalog)
+        # The boundary to the parts' code: where one is gone since, nobody knows what was a secret.
+        except Exception:
+            self._log.exception("the secrets of job %d are not known", taken.job_id)
+            return "they are not equal"
+        return _difference(taken.descriptor, text, secrets)
 
     async def retry(self, message: EventRetryMsg, caller: Caller) -> ResponseDataRetry:
         """Runs an ended job's plan again, as a new job linked to it."""
@@ -446,13 +461,19 @@ def _digest(descriptor: str) -> str:
     return hashlib.sha256(_canonical(descriptor)).hexdigest()
 
 
-def _difference(theirs: str, ours: str) -> str:
+def _difference(theirs: str, ours: str, secrets: Collection[str]) -> str:
     before, after = (
         msgspec.json.format(_canonical(text), indent=1).decode().splitlines() for text in (theirs, ours)
     )
     changes = [
-        line.strip()[:120]
+        _masked(line.strip(), secrets)[:120]
         for line in unified_diff(before, after, lineterm="", n=0)
         if line[:1] in "+-" and line[:3] not in ("+++", "---")
     ]
     return "; ".join(changes[:4]) + (" ..." if len(changes) > 4 else "")
+
+
+def _masked(line: str, secrets: Collection[str]) -> str:
+    for secret in secrets:
+        line = line.replace(json.dumps(secret)[1:-1], Secret.MASK).replace(secret, Secret.MASK)
+    return line
