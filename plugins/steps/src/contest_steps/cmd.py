@@ -123,9 +123,14 @@ class Cmd(Step[CmdParameters]):
             try:
                 with context.stopping.calling(end):
                     return await process.wait(), process
-            finally:
+            except asyncio.CancelledError:
+                # Whoever cancels has waited long enough: this kills what has not obeyed.
                 for task in ending:
-                    await task
+                    task.cancel()
+                raise
+            finally:
+                if ending:
+                    await asyncio.wait(ending)
 
 
 def _whole(output: Output) -> str:

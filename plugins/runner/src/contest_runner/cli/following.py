@@ -108,9 +108,10 @@ class Following:
         target = event.data.target
         places = [event.header.test_name, None if target is None else target.id, event.header.test_step_label]
         where = ": ".join(place for place in places if place)
-        self.tell(f"{coloured('failed', 'red')}: {where}: {payload.get('Error', '')}")
-        for line in _tail(payload):
-            self.tell(f"    {line}")
+        said, *_ = str(payload.get("Error") or "").splitlines() or [""]
+        tail = "".join(f"\n    {line}" for line in _tail(payload))
+        # Colours are ours alone: those of a target would stay on.
+        self.tell(f"{coloured('failed', 'red')}: {_plain_text(where)}: {_plain_text(said + tail)}")
 
     def _plain(self, text: str) -> None:
         """What a display shows by itself."""
@@ -143,6 +144,10 @@ def _held(waiting: Waiting | None) -> str:
     first, *others = waiting.targets
     more = f" and {len(others)} more" if others else ""
     return f"{first.id}, held by job {first.held_by}{more}"
+
+
+def _plain_text(text: str) -> str:
+    return text.replace("\x1b", "\\x1b")
 
 
 def _payload(event: JobEvent) -> dict[str, Any]:
