@@ -88,7 +88,10 @@ def _kind(value: object) -> str:
 
 
 def finding_line(finding: Finding, document: Document) -> str:
-    """A finding as compilers show theirs: `job.yaml:12:7: error: unknown step "ecko", did you mean "echo"?`"""
+    """A finding as compilers show theirs: `job.yaml:12:7: error: unknown step "ecko", did you mean "echo"?`
+
+    With colours: write it with `say` or `out`, which take them away where none are wanted.
+    """
     about_key = finding.code.endswith("_key")
     place = document.key_position(finding.path) if about_key else document.position(finding.path)
     severity = coloured(finding.severity, "red" if finding.severity == Severity.ERROR else "yellow")

@@ -7,6 +7,7 @@ waited for, since a job goes on when its server is started again.
 from __future__ import annotations
 
 import asyncio
+from time import monotonic as now
 from typing import TYPE_CHECKING, Final
 
 from contest_core.cli.failures import FAULT
@@ -88,23 +89,22 @@ class _Waiter:
         self.asker = asker
         self.job_id = job_id
         self.progress = progress
-        self.begun = asyncio.get_running_loop().time()
+        self.begun = now()
         self.too_large = False
         """The status is too large to be asked for; the list says enough."""
 
     async def end(self) -> JobStatus | JobEntry:
         """Returns what is known of the job once it has ended."""
-        clock = asyncio.get_running_loop().time
         events = not await self.asker.offers("status.events")
         self.asker.ask_once()
-        pause, heard = FIRST_PAUSE, clock()
+        pause, heard = FIRST_PAUSE, now()
         while True:
-            asked = clock()
+            asked = now()
             try:
                 seen = await self._ask(events)
-                heard = clock()
+                heard = now()
             except ContestError as error:
-                if error.row.repeat is Repeat.NO or clock() - heard > PATIENCE:
+                if error.row.repeat is Repeat.NO or now() - heard > PATIENCE:
                     self.progress.close()
                     say(f"contest: job {self.job_id} may go on; `contest status {self.job_id}` shows it")
                     raise
@@ -114,8 +114,8 @@ class _Waiter:
             else:
                 if seen.state.ended or seen.state is JobState.PAUSE_FAILED:
                     return seen
-                self._show(seen, clock() - self.begun)
-            await asyncio.sleep(max(pause, SHARE * (clock() - asked)))
+                self._show(seen, now() - self.begun)
+            await asyncio.sleep(max(pause, SHARE * (now() - asked)))
             pause = min(pause * GROWTH, LONGEST_PAUSE)
 
     async def _ask(self, events: bool) -> JobStatus | JobEntry:

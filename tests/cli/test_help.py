@@ -6,8 +6,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -115,6 +117,24 @@ def test_a_plugins_command_that_cannot_be_imported_names_the_plugin() -> None:
     result = runner.invoke(program, ["coo"], obj=plugins, prog_name="contest")
     assert result.exit_code == 3
     assert "the command 'coo' of plugin 'pigeon' cannot be loaded: ModuleNotFoundError" in result.stderr
+
+
+def test_a_plugins_command_is_given_the_plugins_and_its_errors_never_look_like_a_verdict(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @click.command()
+    @click.pass_obj
+    def coo(plugins: Plugins) -> None:
+        raise click.ClickException(f"no loft among {plugins.commands.names()}")
+
+    module = ModuleType("contest_pigeon_command")
+    module.__dict__["coo"] = coo
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    plugins = Plugins()
+    plugins.commands.add("coo", "contest_pigeon_command:coo")
+    result = CliRunner().invoke(program, ["coo"], obj=plugins, prog_name="contest")
+    assert result.exit_code == 3
+    assert result.stderr == "contest: no loft among ['coo']\n"
 
 
 def test_nearest_prefers_what_begins_as_it_was_written() -> None:

@@ -120,11 +120,15 @@ def test_it_says_where_it_listens_and_answers_there(serving: Callable[..., Servi
     assert server.end() == 0
 
 
+WITHOUT_UVLOOP = "import sys; sys.modules['uvloop'] = None"
+
+
+@pytest.mark.parametrize("prelude", ["", WITHOUT_UVLOOP], ids=["uvloop", "asyncio"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_cancels_where_the_configuration_says_so(
-    serving: Callable[..., Serving], number: signal.Signals
+    serving: Callable[..., Serving], number: signal.Signals, prelude: str
 ) -> None:
-    server = serving()
+    server = serving(prelude=prelude)
     address = server.address
     ask(address, "start", jobDesc=sleeping("1h"))
     server.process.send_signal(number)
@@ -189,10 +193,11 @@ Server.terminate = hold
 """
 
 
+@pytest.mark.parametrize("prelude", ["", WITHOUT_UVLOOP], ids=["uvloop", "asyncio"])
 def test_the_third_signal_exits_at_once_even_while_something_holds_the_loop(
-    serving: Callable[..., Serving],
+    serving: Callable[..., Serving], prelude: str
 ) -> None:
-    server = serving(prelude=HOLD)
+    server = serving(prelude=f"{prelude}\n{HOLD}")
     assert server.address
     server.process.send_signal(signal.SIGTERM)
     server.until("held")

@@ -139,6 +139,32 @@ def test_a_job_whose_status_is_too_large_is_followed_by_the_list(invoke: Invoke,
     assert len(server.calls("status")) == 1
 
 
+def test_pauses_grow_up_to_a_bound_and_with_the_time_that_an_answer_takes(
+    invoke: Invoke, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    clock = 0.0
+    took = iter([0.0] * 12 + [1.0])
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    def answering() -> None:
+        nonlocal clock
+        clock += next(took, 0.0)
+
+    for name, value in (("FIRST_PAUSE", 0.2), ("LONGEST_PAUSE", 2.0), ("SHARE", 10)):
+        monkeypatch.setattr(waiting, name, value)
+    monkeypatch.setattr(waiting, "now", lambda: clock)
+    monkeypatch.setattr(waiting.asyncio, "sleep", sleep)
+    server.then["status"] = answering
+    seen(server, *[server.status(JobState.STARTED)] * 14, server.status(verdict="passed"))
+    assert invoke("start", "--wait", stdin=JOB).exit_code == 0
+    assert pauses[0] == 0.2
+    assert pauses[1] == pytest.approx(0.26)
+    assert pauses[10:] == [2.0, 2.0, 10.0, 2.0]
+
+
 def test_a_retry_is_waited_for_as_a_start_is(invoke: Invoke, server: Any) -> None:
     server.answers["retry"] = [server.answer(ResponseDataRetry(job_id=7, new_job_id=8))]
     seen(server, server.status(verdict="cancelled"))

@@ -244,6 +244,17 @@ def test_a_server_that_is_restarted_meanwhile_is_waited_for(tmp_path: Path) -> N
     program.end()
 
 
+def test_a_command_can_spawn_the_server_that_it_asks(contest: Program) -> None:
+    (contest.folder / "server.yaml").write_text(
+        "listeners:\n  - stdio: {}\njob_manager:\n  local: {store: 'sqlite:///spawned.db'}\n"
+    )
+    (contest.folder / "program.py").write_text("from contest_core.cli import main\nmain()\n")
+    address = f"stdio:{sys.executable} program.py serve -c server.yaml"
+    out, _ = contest("start", "--wait", "-a", address, job(contest.folder, name="spawned"))
+    assert "spawned  completed  passed" in out
+    assert "spawned" in contest("list", "-a", address)[0]
+
+
 def test_nobody_there_is_told_with_what_to_do(contest: Program) -> None:
     _, err = contest("list", "-a", "http://127.0.0.1:1", status=3)
     assert "cannot reach http://127.0.0.1:1" in err
