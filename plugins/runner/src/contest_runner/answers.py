@@ -40,6 +40,9 @@ CACHE_BYTES: Final = 8 * 1024 * 1024
 RUNS_SHOWN: Final = 10
 """Of an endless job, the last runs that a status shows unless one is asked for."""
 
+_READINGS: Final = 4
+"""How often a status is read anew because a run ended meanwhile; of an endless job with short runs one always does."""
+
 _HINT = "ask for one `run`, `test` or `target`, or without `events`"
 
 
@@ -112,10 +115,14 @@ class Answers:
 
     async def _of_running(self, job: Job, message: EventStatusMsg) -> bytes:
         endless = job.plan.runs == 0
-        first_run = job.run is not None and job.run.status.run_id == 1
-        stored = [] if first_run else await self._stored_runs(job.id, message, endless=endless)
-        reports = [] if first_run else await self._store.reports(job.id)
-        # Whatever was awaited above, from here on nothing moves: the live run and the job's state agree.
+        for _ in range(_READINGS):
+            live = job.run
+            first_run = live is not None and live.status.run_id == 1
+            stored = [] if first_run else await self._stored_runs(job.id, message, endless=endless)
+            reports = [] if first_run else await self._store.reports(job.id)
+            # A run that ended meanwhile is in the store now, and perhaps not among what was read.
+            if job.run is live:
+                break
         live = job.run
         if live is not None:
             number = live.status.run_id

@@ -13,8 +13,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from difflib import unified_diff
 from typing import ClassVar, Final
