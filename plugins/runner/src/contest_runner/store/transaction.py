@@ -1,8 +1,11 @@
 """One batch, one transaction: what the writer's thread does.
 
-Called by the writer's thread alone, with one batch at a time; calls the database. It does not wait or
-repeat: the outcome says whether the batch is on disk, may be tried again, or never will be. A batch that is
-tried again is executed from the start, so an operation may run more than once before its future knows.
+Called by the writer's thread alone, with one batch at a time; calls the database. It does not wait: the outcome
+says whether the batch is on disk, may be tried again, or never will be. A batch that is tried again is executed
+from the start, so an operation may run more than once before its future knows.
+
+Hardly ever is anything refused, and a savepoint around each operation costs as much as the operation. So a batch
+is executed without any, and only when something in it is refused it is begun anew with them.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from sqlalchemy import Connection
 from contest_runner.store import schema
 from contest_runner.store.batch import WIDTH, Batch
 from contest_runner.store.database import Database, Fault, Log, execute
+from contest_runner.store.errors import LeaseLost, StartKeyTaken
 
 REFUSED_NAME = "EventRefused"
 """The name of the event that stands where the database did not take one."""
@@ -27,6 +31,9 @@ _NAME = _COLUMNS.index("name")
 _PAYLOAD = _COLUMNS.index("payload")
 _REQUIRED = {_COLUMNS.index(name) for name in ("job_id", "sequence", "time")}
 _INT64 = 1 << 63
+
+_NOTHING_WRITTEN = (LeaseLost, StartKeyTaken)
+"""What an operation raises before it has changed anything: there is nothing to undo."""
 
 
 class Done(Struct, frozen=True):
@@ -67,15 +74,29 @@ class Transactor:
 
     def execute(self, batch: Batch) -> Outcome:
         """Try the batch once."""
-        database, connection = self._database, self._database.writer
         try:
-            database.begin()
-            self._write_rows(connection, batch.cells)
-            jobs, segment, known = self._write_segments(connection, batch)
-            results = [self._attempt(connection, operation.run) for operation in batch.operations]
-            database.commit()
+            try:
+                return self._transaction(batch, self._write_rows, self._run)
+            except Exception as error:
+                if self._database.fault(error) is not Fault.REFUSED:
+                    raise
+                self._database.rollback()
+                return self._transaction(batch, self._sift_rows, self._attempt)
         except Exception as error:
             return self._failed(error)
+
+    def _transaction(
+        self,
+        batch: Batch,
+        write_rows: Callable[[Connection, list[Any]], None],
+        run: Callable[[Connection, Callable[[Connection], Any]], tuple[bool, Any]],
+    ) -> Done:
+        database, connection = self._database, self._database.writer
+        database.begin()
+        write_rows(connection, batch.cells)
+        jobs, segment, known = self._write_segments(connection, batch)
+        results = [run(connection, operation.run) for operation in batch.operations]
+        database.commit()
         self._segment, self._known = segment, known
         return Done(results, jobs)
 
@@ -92,31 +113,32 @@ class Transactor:
         return Fatal(reason)
 
     def _write_rows(self, connection: Connection, cells: list[Any]) -> None:
-        try:
-            self._insert_events(connection, cells)
-        except Exception as error:
-            if self._database.fault(error) is not Fault.REFUSED:
-                raise
-            # Nothing else was done yet, so the good case needs no savepoint.
-            self._database.rollback()
-            self._database.begin()
-            self._sift_rows(connection, cells, 0, len(cells))
+        self._insert_events(connection, cells)
 
-    def _sift_rows(self, connection: Connection, cells: list[Any], start: int, end: int) -> None:
+    def _run(self, connection: Connection, run: Callable[[Connection], Any]) -> tuple[bool, Any]:
+        try:
+            return True, run(connection)
+        except _NOTHING_WRITTEN as error:
+            return False, error
+
+    def _sift_rows(self, connection: Connection, cells: list[Any]) -> None:
+        self._sift(connection, cells, 0, len(cells))
+
+    def _sift(self, connection: Connection, cells: list[Any], start: int, end: int) -> None:
         """Insert them; find the ones that the database refuses by halving, and replace those in place."""
         done, error = self._attempt(connection, lambda _: self._insert_events(connection, cells[start:end]))
         if done:
             return
         if end - start > WIDTH:
             middle = start + (end - start) // WIDTH // 2 * WIDTH
-            self._sift_rows(connection, cells, start, middle)
-            self._sift_rows(connection, cells, middle, end)
+            self._sift(connection, cells, start, middle)
+            self._sift(connection, cells, middle, end)
             return
         if cells[start + _NAME] == REFUSED_NAME:
             raise error
         cells[start:end] = _refused(cells[start:end], error)
         self._log.warning("an event of job %s was refused: %s", cells[start + _JOB], cells[start + _PAYLOAD])
-        self._sift_rows(connection, cells, start, end)
+        self._sift(connection, cells, start, end)
 
     def _write_segments(
         self, connection: Connection, batch: Batch
