@@ -16,21 +16,21 @@ from contest_runner.testing import Lab, simple, step
 WORD = "hunter2-of-"
 
 
-class Parameters(Struct, frozen=True, kw_only=True):
+class Password(Struct, frozen=True, kw_only=True):
     """A password, plain or made for each target."""
 
     password: Expanded[Secret]
     more: list[Expanded[Secret]] = []
 
 
-class Talks(Step[Parameters]):
+class Talks(Step[Password]):
     """Says its secret wherever it can."""
 
-    Parameters = Parameters
+    Parameters = Password
     display_name = "Talks"
     events: ClassVar = {"Said": dict}
 
-    async def run(self, target: Any, parameters: Parameters, context: Any) -> None:
+    async def run(self, target: Any, parameters: Password, context: Any) -> None:
         word = parameters.password.reveal()
         context.log.warning("the word is %s", word)
         context.log.error(f"it is {word}")

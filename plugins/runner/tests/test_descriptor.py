@@ -365,7 +365,8 @@ async def test_parameters_are_bound_by_contests_rules(lab: Lab) -> None:
 )  # fmt: skip
 async def test_literals_are_checked_when_the_job_is_handed_in(lab: Lab, key: str, value: Any) -> None:
     lab.step("made", everything([]))
-    reading = await lab.read(simple(step("made", **{key: [value]})))
+    given: dict[str, Any] = {key: [value]}
+    reading = await lab.read(simple(step("made", **given)))
     assert errors(reading.findings) == {f"{S}/parameters/{key}": "bad_parameter"}
 
 

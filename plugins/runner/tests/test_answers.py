@@ -1,0 +1,79 @@
+"""Statuses and lists: parts on request, the same before and after a restart, whole while runs come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from contest_core import JobQuery, encode
+from contest_runner.testing import Lab, job_of, one_test, simple, step
+
+
+async def test_a_status_is_the_same_after_a_restart(lab: Lab) -> None:
+    job = job_of(
+        one_test(step("cmd", executable="false"), step("echo", text="x"), name="a", targets=("t1", "t2")),
+        one_test(
+            step("echo", text="x"), name="b", targets=({"ID": "t3", "FQDN": "f", "TMS": [1, {"a": 1.50}]},)
+        ),
+        Runs=2,
+    )
+    async with lab.server() as serving:
+        number = await serving.start(job)
+        await serving.ended(number)
+        before = await serving.status(number)
+        part = await serving.status(number, run=1, test="a", target="t2", events=False)
+    async with lab.server() as serving:
+        assert await serving.status(number) == before
+        assert await serving.status(number, run=1, test="a", target="t2", events=False) == part
+    [run] = part["RunStatuses"]
+    [test] = run["TestStatuses"]
+    assert [entry["Target"]["ID"] for entry in test["TargetStatuses"]] == ["t2"]
+    assert test["TargetStatuses"][0].get("Events") is None
+    assert test["TargetStatuses"][0]["Error"]
+
+
+async def test_no_run_is_missing_from_a_status_while_runs_come_and_go(lab: Lab) -> None:
+    async with lab.server() as serving:
+        job = await serving.start(simple(step("sleep", duration="5ms"), Runs=15))
+        seen = 0
+        while True:
+            status = await serving.status(job)
+            runs = [run["RunID"] for run in status["RunStatuses"] or ()]
+            assert runs == list(range(1, len(runs) + 1))
+            assert len(runs) >= seen
+            seen = len(runs)
+            if status["EndTime"]:
+                break
+        assert seen == 15
+
+
+async def test_lists_filter_by_state_and_all_tags(lab: Lab) -> None:
+    async with lab.server() as serving:
+        await serving.run(simple(step("echo", text="x"), Tags=["a", "b"]))
+        await serving.run(simple(step("echo", text="x"), Tags=["a"]))
+        running = await serving.start(simple(step("sleep", duration="1h"), Tags=["b"]))
+
+        async def found(*tags: str) -> list[int]:
+            answer = json.loads(encode(await serving.api.list(serving.caller, JobQuery(tags=tags))))
+            ids: list[int] = answer["Data"]["JobIDs"]
+            return ids
+
+        assert await found() == [1, 2, 3]
+        assert await found("a") == [1, 2]
+        assert await found("b") == [1, 3]
+        assert await found("a", "b") == [1]
+        assert await found("c") == []
+        assert (await serving.entry(running))["State"] == "JobStateStarted"
+
+
+async def test_start_keys_give_the_same_job_for_the_same_descriptor_however_it_is_spelt(lab: Lab) -> None:
+    descriptor = simple(step("echo", text="x"))
+    turned = json.dumps(dict(reversed(descriptor.items())), indent=2)
+    async with lab.server() as serving:
+        both = await asyncio.gather(
+            *(serving.start(text, start_key="k") for text in (descriptor, turned, descriptor))
+        )
+        assert both == [1, 1, 1]
+    async with lab.server() as serving:
+        assert await serving.start(turned, start_key="k") == 1
+        assert await serving.start(descriptor, start_key="other") == 2
