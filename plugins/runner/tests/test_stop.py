@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import NoneType
@@ -388,3 +390,55 @@ async def test_a_harder_word_overtakes_a_drain(lab: Lab) -> None:
         await asyncio.wait_for(serving.server.wait(), 5)
     async with lab.server() as serving:
         assert (await serving.entry(job))["State"] == "JobStateCancelled"
+
+
+PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from msgspec import Struct
+from contest_runner.step import AllTargetsStep, Step
+from contest_runner.testing import Lab, simple, step
+
+class Nothing(Struct, frozen=True, kw_only=True):
+    pass
+
+async def for_ever():
+    while True:
+        try:
+            await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            pass
+
+class Stubborn(Step):
+    Parameters = Nothing
+    display_name = "Stubborn"
+
+    async def run(self, target, parameters, context):
+        await for_ever()
+
+class Gathering(AllTargetsStep):
+    Parameters = Nothing
+    display_name = "Gathering"
+
+    async def run(self, arrivals):
+        await for_ever()
+
+async def main():
+    with Lab(Path(sys.argv[1])) as lab:
+        lab.step("stubborn", Stubborn)
+        lab.step("gathering", Gathering)
+        async with lab.server(stop_grace="300ms") as serving:
+            await serving.start(simple(step("stubborn"), targets=("a",)))
+            await serving.start(simple(step("gathering"), targets=("b",)))
+            await asyncio.sleep(0.3)
+    print("left")
+
+asyncio.run(main())
+print("ended")
+"""
+
+
+def test_the_program_ends_though_steps_never_do(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout.split() == ["left", "ended"]

@@ -199,7 +199,16 @@ class Attempt:
             left.update(dict.fromkeys(gathering.abandon(), _named(gathering.step)))
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
+        self._disown()
         return left
+
+    def _disown(self) -> None:
+        """Asyncio waits at a program's end for every task that it knows, and some of these may never end."""
+        tasks = [flow.task for flow in self.flows]
+        tasks += [gathering.task for gathering in self._gatherings.values()]
+        for task in tasks:
+            if task is not None and not task.done():
+                asyncio.tasks._unregister_task(task)
 
     # --- one target
 

@@ -68,6 +68,8 @@ async def while_running(
     if not task.done():
         job.log.error("%s did not end when it was cancelled: it is left behind", task)
         task.add_done_callback(_seen)
+        # Asyncio waits at a program's end for every task that it knows.
+        asyncio.tasks._unregister_task(task)
     elif not task.cancelled() and task.exception() is None:
         return task.result()
     raise TooLate if job.stopping.why is None else JobStopped
