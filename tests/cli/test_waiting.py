@@ -109,6 +109,7 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(invoke: Invoke, server:
     result = invoke("start", "--wait", stdin=JOB)
     assert result.exit_code == 0
     assert "cannot reach fake:: no; waiting" in result.stderr
+    assert "asking again" not in result.stderr
 
 
 def test_a_server_that_stays_away_ends_the_waiting_with_a_hint(
