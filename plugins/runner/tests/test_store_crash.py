@@ -52,13 +52,16 @@ def write_until_killed(directory: Path, acknowledged: dict[int, int], lines: int
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, directory], stdout=subprocess.PIPE, text=True
     ) as child:
-        assert child.stdout is not None
-        for number, line in enumerate(child.stdout):
-            if number == lines:
-                child.kill()
-            if line.endswith("\n"):
-                job_id, sequence = map(int, line.split())
-                acknowledged[job_id] = sequence
+        try:
+            assert child.stdout is not None
+            for number, line in enumerate(child.stdout):
+                if number == lines:
+                    child.kill()
+                if line.endswith("\n"):
+                    job_id, sequence = map(int, line.split())
+                    acknowledged[job_id] = sequence
+        finally:
+            child.kill()
 
 
 async def test_every_acknowledged_event_is_there_after_each_kill(tmp_path: Path) -> None:

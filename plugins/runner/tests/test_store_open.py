@@ -39,14 +39,16 @@ async def test_a_second_process_gets_the_name_of_the_first_and_its_turn_when_tha
     tmp_path: Path,
 ) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"open\n"
-        with pytest.raises(StoreLocked) as caught:
-            await opened(tmp_path)
-        assert caught.value.pid == holder.pid
-        assert str(tmp_path / "s.db") in str(caught.value)
-        assert str(holder.pid) in str(caught.value)
-        holder.kill()
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"open\n"
+            with pytest.raises(StoreLocked) as caught:
+                await opened(tmp_path)
+            assert caught.value.pid == holder.pid
+            assert str(tmp_path / "s.db") in str(caught.value)
+            assert str(holder.pid) in str(caught.value)
+        finally:
+            holder.kill()
     store = await opened(tmp_path)
     await store.aclose()
 
