@@ -35,6 +35,7 @@ def program() -> None:
 
 def main() -> None:
     """The console script: runs the program with the arguments of the process and exits."""
+    _fill_standard_descriptors()
     try:
         program.main(prog_name="contest")
     except SystemExit as end:
@@ -45,3 +46,16 @@ def main() -> None:
                 sys.stderr.flush()
             os._exit(end.code)
         raise
+
+
+def _fill_standard_descriptors() -> None:
+    """Opens the null device where whoever started the program has closed stdin, stdout or stderr.
+
+    Else the next file that is opened takes that number: an event loop's own (uvloop aborts over it), or a store that
+    somebody then prints into.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
