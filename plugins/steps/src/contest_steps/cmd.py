@@ -18,7 +18,7 @@ from msgspec import Struct, json
 from contest_core import Blame, Finding, Severity
 from contest_core import Output as StatusOutput
 from contest_core.wire_names import wire_name
-from contest_runner.context import MAX_PAYLOAD_BYTES, StepContext
+from contest_runner.context import StepContext
 from contest_runner.processes import Output, Process, SpawnError, describe_exit
 from contest_runner.step import Expanded, Step, TargetFailed
 from contest_runner.target import Target
@@ -26,8 +26,8 @@ from contest_runner.target import Target
 CAPTURE: Final = 8 * 1024 * 1024
 """Bytes of an output that is emitted whole."""
 
-_MAX_EVENT: Final = MAX_PAYLOAD_BYTES - 1024
-"""Bytes of an output as JSON, which may be six times as many as it has."""
+_MAX_EVENT: Final = CAPTURE
+"""Bytes of an output as JSON, which may be six times as many as it has; a status has each event four times."""
 
 _SAID: Final = 400
 """Characters of the end of stderr that go into the error itself."""
