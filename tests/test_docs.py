@@ -1,0 +1,385 @@
+"""The documentation is true: what it shows is run, what it lists is compared with the code, what it links to is there.
+
+The info string of a fenced block says what is done with it:
+
+    console           each `$` command is run, in order, and what is shown below it compared; `...` is anything
+    yaml FILE         the same, written to that file first
+    yaml, json        read, and judged as what they look like; `json KIND` as that kind of object
+    python FILE       it is that file; without one it is run in a test of its own
+    jsonl session     `-->` is sent over a JSON-RPC session, `<--` compared with what comes back
+    sh                not run: installing, and the tests themselves
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import pkgutil
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+import contest_core
+from contest_core import (
+    VERBS,
+    Finding,
+    JobEntry,
+    JobEvent,
+    ResponseDataStart,
+    ResponseDataStatus,
+    ServerOptions,
+    Waiting,
+    hookspecs,
+    open_server,
+)
+from contest_core.config import default_text, parse, resolve
+from contest_core.document import read
+from contest_core.plugins import load_plugins
+from contest_core.rpc import Session
+from contest_core.testing.memory import MemoryJobManager
+from contest_runner import descriptor as descriptors
+from contest_runner import hookspecs as runner_hookspecs
+from contest_runner.catalog import Catalog
+from contest_steps.target_list import TargetEntry
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 50
+
+_spec = importlib.util.spec_from_file_location("docs_tables", Path(__file__).parent / "docs_tables.py")
+assert _spec is not None
+assert _spec.loader is not None
+docs_tables = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(docs_tables)
+
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted(ROOT.glob("plugins/*/README.md")),
+]
+"""Where the tests run against wheels, the plugins' own pages are not there."""
+
+RUN = ("getting-started.md", "configuration.md", "wires.md", "http/README.md", "stdio/README.md")
+"""Pages whose console blocks are run as they are."""
+
+RUN_PAGES = [page for page in PAGES if str(page).endswith(RUN)]
+
+KINDS: dict[str, Any] = {
+    "start": ResponseDataStart,
+    "status": ResponseDataStatus,
+    "finding": Finding,
+    "job": JobEntry,
+    "waiting": Waiting,
+    "event": JobEvent,
+}
+
+
+class Block(NamedTuple):
+    page: Path
+    line: int
+    language: str
+    about: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks(*languages: str, pages: list[Path] = PAGES) -> list[Block]:
+    """The fenced blocks in these languages."""
+    found = []
+    for page in pages:
+        text = page.read_text()
+        for match in re.finditer(r"^```(\w*) ?(.*)\n((?:.*\n)*?)```$", text, re.MULTILINE):
+            if match[1] in languages:
+                line = text.count("\n", 0, match.start()) + 1
+                found.append(Block(page, line, match[1], match[2], match[3]))
+    return found
+
+
+def same(shown: str, real: str) -> bool:
+    """Whether what a page shows is what came, where `...` is anything."""
+    pieces = [re.escape(piece) for piece in shown.strip().split("...")]
+    real = "\n".join(line.rstrip() for line in real.strip().splitlines())
+    return re.fullmatch(".*?".join(pieces), real, re.DOTALL) is not None
+
+
+# --- what is run
+
+
+class Terminal:
+    """Runs the commands of a page in a folder of its own, on a port of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = str(free.getsockname()[1])
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CONTEST_")}
+        self.environment = {
+            **kept,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "XDG_STATE_HOME": str(folder / "state"),
+            "LOGNAME": "me",
+            "CONTEST_ADDRESS": f"http://localhost:{self.port}",
+        }
+        self.servers: list[subprocess.Popen[str]] = []
+
+    def here(self, text: str) -> str:
+        """A page's text with the port that is used here."""
+        return text.replace("8080", self.port)
+
+    def begin(self, command: str, **more: Any) -> subprocess.Popen[str]:
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        options = {"cwd": self.folder, "env": self.environment, "text": True, **pipes, **more}
+        return subprocess.Popen(["bash", "-c", command], **options)
+
+    def run(self, command: str, shown: str) -> None:
+        if re.fullmatch(r"contest serve\b[^|&;]*", command):
+            self.serve(command, shown)
+            return
+        if any(re.search(rf"\b{tool}\b", command) and not shutil.which(tool) for tool in ("curl", "jq")):
+            return
+        with self.begin(command) as process:
+            out, err = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, f"{command}\n{out}{err}"
+        # Of a refusal, which is on stderr, a page shows both as a terminal does.
+        assert not shown or same(shown, out) or same(shown, err + out), f"{command}\n{out}{err}"
+
+    def serve(self, command: str, shown: str) -> None:
+        if command == "contest serve":
+            (self.folder / "default.yaml").write_text(self.here(default_text()))
+            command = "contest serve -c default.yaml"
+        self.servers.append(process := self.begin(f"exec {command}"))
+        assert process.stderr is not None
+        lines = [process.stderr.readline() for _ in shown.splitlines()]
+        assert same(shown, "".join(lines)), f"{command}\n{lines}"
+
+    def close(self) -> None:
+        for process in self.servers:
+            process.send_signal(signal.SIGTERM)
+        for process in self.servers:
+            with process:
+                process.communicate(timeout=SECONDS)
+            assert process.returncode == 0
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    shutil.copytree(ROOT / "configs", tmp_path / "configs", ignore=shutil.ignore_patterns("*.db*"))
+    terminal = Terminal(tmp_path)
+    yield terminal
+    terminal.close()
+
+
+def commands(text: str) -> list[tuple[str, str]]:
+    """The commands of a console block, each with what is shown below it."""
+    parts = re.split(r"^\$ ", text, flags=re.MULTILINE)
+    assert not parts[0].strip(), "a console block begins with a command"
+    return [(command, shown) for command, _, shown in (part.partition("\n") for part in parts[1:])]
+
+
+def play(terminal: Terminal, page: Path) -> None:
+    for block in blocks("console", "yaml", pages=[page]):
+        if block.language == "console":
+            for command, shown in commands(terminal.here(block.text)):
+                terminal.run(command, shown)
+        elif block.about:
+            (terminal.folder / block.about).write_text(terminal.here(block.text))
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("page", RUN_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_shows_of_a_terminal_is_what_comes(page: Path, terminal: Terminal) -> None:
+    play(terminal, page)
+
+
+def test_the_listener_of_the_page_is_served_by_the_program(terminal: Terminal) -> None:
+    example = ROOT / "docs" / "examples" / "contest-spool"
+    info = terminal.folder / "site" / "contest_spool-0.1.0.dist-info"
+    info.mkdir(parents=True)
+    # What `pip install` makes of the example's pyproject.toml, without a network.
+    (info / "entry_points.txt").write_text("[contest]\nspool = contest_spool.plugin\n")
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: contest-spool\nVersion: 0.1.0\nRequires-Dist: contest-core>=0.1,<0.2\n"
+    )
+    paths = [os.environ.get("PYTHONPATH", ""), str(info.parent), str(example / "src")]
+    terminal.environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    play(terminal, ROOT / "docs" / "writing-a-listener.md")
+
+
+def test_the_readme_shows_nothing_that_the_pages_do_not() -> None:
+    run = dict(command for block in blocks("console", pages=RUN_PAGES) for command in commands(block.text))
+    for block in blocks("console", pages=PAGES[:1]):
+        for command, shown in commands(block.text):
+            assert command in run
+            assert {*shown.splitlines()} <= {"...", *run[command].splitlines()}
+
+
+async def test_json_rpc_is_answered_as_shown() -> None:
+    options = ServerOptions(server_id="lab-1")
+    answers: list[str] = []
+
+    async def send(message: bytes) -> None:
+        answers.append(message.decode())
+
+    async with open_server(MemoryJobManager(), options=options) as server:
+        session = Session(
+            server.api, caller=lambda: server.api.caller(listener="docs", peer="this test"), send=send
+        )
+        for block in blocks("jsonl"):
+            for sent, shown in re.findall(r"--> (.*)\n<-- (.*)\n", block.text):
+                await session.received(sent.encode())
+                assert same(shown, answers[-1]), f"{block}\n{answers[-1]}"
+        await session.aclose()
+    assert answers
+
+
+async def test_the_function_of_the_page_answers() -> None:
+    names: dict[str, Any] = dict(vars(contest_core))
+    (block,) = [block for block in blocks("python") if not block.about]
+    exec(block.text, names)
+    async with open_server(MemoryJobManager()) as server:
+        caller = server.api.caller(listener="docs", peer="this test", requestor="me")
+        assert b'"JobIDs":[]' in await names["answer"](server.api, caller, "list", {})
+        assert b'"Code":"unknown_verb"' in await names["answer"](server.api, caller, "lists", {})
+
+
+# --- what is read
+
+
+async def test_configurations_and_jobs_are_right(tmp_path: Path) -> None:
+    plugins = load_plugins()
+    log = logging.LoggerAdapter(logging.getLogger("docs"), {})
+    for block in blocks("yaml"):
+        value = read(block.text, source=str(block)).value
+        assert isinstance(value, dict)
+        if "JobName" in value:
+            reading = await descriptors.read_descriptor(json.dumps(value), Catalog(plugins), log=log)
+            assert not reading.findings, str(block)
+        elif "spool" not in block.text:
+            (tmp_path / "shown.yaml").write_text(block.text)
+            resolve(parse(tmp_path / "shown.yaml", environ={}), plugins)
+
+
+def test_json_is_what_it_says() -> None:
+    for block in blocks("json"):
+        value = json.loads(block.text)
+        kind = KINDS.get(block.about)
+        if kind is None:
+            assert not block.about, f"{block}: of what kind is this?"
+        elif block.about in VERBS:
+            assert sorted(value)[-4:] == sorted(["ServerID", "Type", "Data", "Error"])[-4:] or "Code" in value
+            msgspec.convert(value["Data"], kind)
+        else:
+            assert set(value) == set(msgspec.to_builtins(msgspec.convert(value, kind)))
+
+
+def test_code_is_a_file_of_the_examples() -> None:
+    shown = blocks("python", "toml")
+    assert shown
+    for block in shown:
+        if block.about:
+            assert block.text == (ROOT / block.about).read_text(), f"{block}: not what the file has"
+
+
+# --- what is compared
+
+TABLE = re.compile(r"(<!-- table: (.*) -->\n\n)(?:\|.*\n)*")
+
+
+def test_tables_are_what_the_code_says() -> None:
+    made = docs_tables.tables()
+    compared = set()
+    for page in PAGES:
+        text = page.read_text()
+        new = TABLE.sub(lambda found: found[1] + "\n".join([*made[found[2]](), ""]), text)
+        if os.environ.get("UPDATE_DOCS"):
+            page.write_text(new)
+        else:
+            assert text == new, f"{page.name}: UPDATE_DOCS=1 pytest {__file__} writes it anew"
+        compared |= {found[2] for found in TABLE.finditer(text)}
+    if (ROOT / "CONTRIBUTING.md").exists():
+        assert compared == set(made)
+
+
+KEYS: dict[str, list[Any]] = {
+    "job": [descriptors._Descriptor],
+    "test": [descriptors._Test, descriptors._Retry],
+    "step": [descriptors._Step],
+    "reporting": [descriptors._Reporting, descriptors._Reporter],
+    "target": [TargetEntry],
+}
+
+
+def test_keys_of_jobs_are_what_the_code_reads() -> None:
+    for page in PAGES:
+        for name, lines in re.findall(r"<!-- keys: (\w+) -->\n\n((?:\|.*\n)*)", page.read_text()):
+            listed = {
+                key for line in lines.splitlines()[2:] for key in re.findall(r"`(\w+)`", line.split("|")[1])
+            }
+            known = {field.encode_name for kind in KEYS[name] for field in msgspec.structs.fields(kind)}
+            later = set(descriptors._LATER)
+            assert listed == known - later, f"{page}: {name}"
+
+
+def test_settings_are_all_on_their_plugins_page() -> None:
+    plugins = load_plugins()
+    for registry in (plugins.listeners, plugins.job_managers):
+        for entry in registry:
+            page = ROOT / "plugins" / entry.plugin / "README.md"
+            for field in msgspec.structs.fields(registry.load(entry.name).Settings) if page.exists() else ():  # type: ignore[attr-defined]
+                assert f"`{field.encode_name}`" in page.read_text(), f"{page}: {field.encode_name}"
+
+
+def test_hooks_and_names_of_the_code_exist() -> None:
+    hooks = {name for module in (hookspecs, runner_hookspecs) for name in vars(module)}
+    for page in PAGES:
+        text = page.read_text()
+        for hook in re.findall(r"\bcontest_(?:register|add)_\w+", text):
+            assert hook in hooks, f"{page.name}: {hook}"
+        for name in re.findall(
+            r"`(contest_(?:core|runner|http|stdio|steps)(?:\.\w+)*(?::\w+(?:\.\w+)*)?)`", text
+        ):
+            pkgutil.resolve_name(name)
+
+
+def test_all_hooks_are_on_the_page_about_them() -> None:
+    text = (ROOT / "docs" / "writing-a-listener.md").read_text()
+    for name in vars(hookspecs):
+        assert not name.startswith("contest_") or f"`{name}`" in text, name
+
+
+def test_every_defect_of_contest_is_told_once() -> None:
+    text = (ROOT / "docs" / "differences.md").read_text()
+    defects = [int(number) for number in re.findall(r"\bD(\d+)\b", text)]
+    assert sorted(defects) == list(range(1, 73))
+
+
+@pytest.mark.skipif(not (ROOT / "CONTRIBUTING.md").exists(), reason="not all files are here")
+def test_links_lead_somewhere() -> None:
+    anchors = {
+        page: set(map(_anchor, re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE))) for page in PAGES
+    }
+    for page in (*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"):
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            if target.startswith(("http://", "https://")):
+                continue
+            path, _, anchor = target.partition("#")
+            file = (page.parent / path).resolve() if path else page
+            assert file.exists(), f"{page.name}: {target}"
+            assert not anchor or anchor in anchors.get(file, {anchor}), f"{page.name}: {target}"
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
