@@ -102,7 +102,8 @@ class Repeating(Client):
     def _class(self) -> type[Client]:
         scheme = self._address.partition(":")[0]
         if "://" not in self._address and scheme not in self._plugins.clients:
-            raise Unreachable(address=self._address, reason=f"did you mean http://{self._address}?")
+            meant = f"did you mean http://{self._address}?" if self._address else "the address is empty"
+            raise Unreachable(address=self._address or "''", reason=meant)
         try:
             return client_class(self._address, self._plugins)
         except ImportError as error:

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, redirect_stdout
 from sys import stderr
 from typing import TYPE_CHECKING, Any
 
+from contest_core.cli.failures import Failure
 from contest_core.config import (
     EMBEDDED,
     Configuration,
@@ -49,9 +50,13 @@ def failed_plugins(plugins: Plugins) -> list[Problem]:
 
 
 def construct_parts(configuration: Configuration) -> Parts:
-    """Makes the objects, and the folder of the embedded default. Raises `ConfigurationError`, `OSError`."""
+    """Makes the objects, and the folder of the embedded default. Raises `ConfigurationError`, `Failure`."""
     if configuration.source == EMBEDDED:
-        configuration.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            configuration.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            where = f"cannot make {configuration.directory}, where the embedded default keeps its store"
+            raise Failure(f"{where}: {error.strerror}; set XDG_STATE_HOME, or give a file with -c") from error
     with redirect_stdout(stderr):
         return construct(configuration)
 

@@ -339,3 +339,13 @@ def test_the_embedded_default_makes_its_own_folder(contest: Contest, tmp_path: P
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
     subprocess.run([sys.executable, "-c", code], check=True, timeout=SECONDS, env=environment)
     assert (tmp_path / "state" / "contest").is_dir()
+
+
+def test_a_state_directory_that_cannot_be_made_is_answered_with_what_to_do(
+    contest: Contest, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = contest("serve", env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "file")})
+    assert done.returncode == 3
+    assert "set XDG_STATE_HOME, or give a file with -c" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -374,6 +374,7 @@ def test_an_address_without_a_scheme_is_answered_with_one(invoke: Invoke) -> Non
     result = invoke("version", "-a", "localhost:8080")
     assert result.exit_code == 3
     assert "did you mean http://localhost:8080?" in result.stderr
+    assert "the address is empty" in invoke("version", "-a", "").stderr
 
 
 def test_a_server_that_is_not_there_is_answered_with_how_to_start_one(invoke: Invoke, server: Any) -> None:
