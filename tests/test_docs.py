@@ -308,6 +308,7 @@ def test_tables_are_what_the_code_says() -> None:
             page.write_text(new)
         else:
             assert text == new, f"{page.name}: UPDATE_DOCS=1 pytest {__file__} writes it anew"
+        assert not re.search(r"^\|.*\n[^|\n]", text, re.MULTILINE), f"{page.name}: a table runs into a text"
         compared |= {found[2] for found in TABLE.finditer(text)}
     if (ROOT / "CONTRIBUTING.md").exists():
         assert compared == set(made)
