@@ -176,7 +176,9 @@ class _Builder:
             raise self.error(event, "expected a key")
         if key in container.node.keys:
             first = self.text.place(container.node.keys[key])
-            raise self.error(event, f"the key {key[:64]!r} is already in line {first.line}, column {first.column}")
+            raise self.error(
+                event, f"the key {key[:64]!r} is already in line {first.line}, column {first.column}"
+            )
         # A merge key is marked by an offset in `keys` too, so that it cannot occur twice; `end` takes it out.
         container.key = key
         container.key_offset = container.node.keys[key] = offset
