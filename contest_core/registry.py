@@ -56,6 +56,7 @@ class Registry:
         self._pattern = pattern
         self._fold = fold
         self._entries: dict[str, Entry] = {}
+        self._loaded: dict[str, object] = {}
 
     def add(self, name: str, place: str, *, summary: str = "") -> None:
         """Registers a name and the place of its object. Raises `RegistrationError` where it cannot be."""
@@ -85,13 +86,16 @@ class Registry:
 
     def load(self, name: str) -> object:
         """Imports and gives the object. Raises `UnknownName`, or whatever the import raises."""
-        module, _, attribute = self.get(name).place.partition(":")
-        loaded: object = getattr(import_module(module), attribute)
-        return loaded
+        key = self._key(name)
+        if key not in self._loaded:
+            module, _, attribute = self.get(name).place.partition(":")
+            self._loaded[key] = getattr(import_module(module), attribute)
+        return self._loaded[key]
 
     def drop(self, plugin: str) -> None:
         """Forgets what a plugin registered: it failed half-way."""
         self._entries = {key: entry for key, entry in self._entries.items() if entry.plugin != plugin}
+        self._loaded.clear()
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(sorted(self._entries.values(), key=lambda entry: entry.name))

@@ -13,18 +13,20 @@ from logging import Logger, LoggerAdapter
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct
 
-from contest_core import Duration, Finding, Registry
-from contest_runner.binding import bind_step
+from contest_core import Finding, Registry
+from contest_runner.binding import BoundStep, bind_step
 from contest_runner.bounded import guarded
 from contest_runner.catalog import Catalog
+from contest_runner.descriptor_fields import JobFields, ReporterFields, StepFields, TestFields
+from contest_runner.exact import Inexact, of_text
 from contest_runner.faults import describe
 from contest_runner.parts import FetchContext, FetchedTest, FetchFailed, decode_part, encode_part
 from contest_runner.plan import Plan, ReporterPlan, StepPlan, TestPlan
 from contest_runner.raw_json import RawTexts, in_order, well_formed
 from contest_runner.step import OnInterrupt
-from contest_runner.walk import BAD, Walk, pointer
+from contest_runner.walk import BAD, ExactWalk, Walk, pointer
 
 MAX_JOB_NAME_BYTES: Final = 64
 MAX_TEST_NAME_BYTES: Final = 32
@@ -47,92 +49,63 @@ class Reading(Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
     text: str
     """The descriptor as it is kept: well-formed Unicode."""
-
-
-class _Reporter(Struct, kw_only=True, rename="pascal"):
-    name: str = ""
-    parameters: Any | UnsetType = UNSET
-
-
-class _Reporting(Struct, kw_only=True, rename="pascal"):
-    run_reporters: list[_Reporter] = []
-    final_reporters: list[_Reporter] = []
-
-
-class _Retry(Struct, kw_only=True, rename="pascal"):
-    num_retries: int = 0
-    retry_interval: Duration = Duration(0)
-
-
-class _Test(Struct, kw_only=True, rename="pascal"):
-    disabled: bool = False
-    retry_parameters: _Retry | None = None
-    target_manager_name: str = ""
-    target_manager_acquire_parameters: Any | UnsetType = UNSET
-    target_manager_release_parameters: Any | UnsetType = UNSET
-    test_fetcher_name: str = ""
-    test_fetcher_fetch_parameters: Any | UnsetType = UNSET
-    cleanup_fetcher_name: str = ""
-    cleanup_fetcher_fetch_parameters: Any | UnsetType = UNSET
-    timeout: Any | UnsetType = UNSET
-    cleanup_timeout: Any | UnsetType = UNSET
-    max_targets: Any | UnsetType = UNSET
-
-
-class _Step(Struct, kw_only=True):
-    name: str = ""
-    label: str = ""
-    parameters: dict[str, list[Any]] = {}
-    variables_mapping: dict[str, str] = msgspec.field(name="VariablesMapping", default_factory=dict)
-    on_interrupt: str | None = msgspec.field(name="OnInterrupt", default=None)
-    timeout: Any | UnsetType = msgspec.field(name="Timeout", default=UNSET)
-
-
-class _Descriptor(Struct, kw_only=True, rename="pascal"):
-    job_name: str = ""
-    version: str = ""
-    tags: list[str] = []
-    runs: int = 0
-    run_interval: Duration = Duration(0)
-    test_descriptors: list[_Test] = []
-    reporting: _Reporting = msgspec.field(default_factory=_Reporting)
-    target_manager_acquire_timeout: Duration | None = None
-    target_manager_release_timeout: Duration | None = None
-    timeout: Any | UnsetType = UNSET
-    cleanup_timeout: Any | UnsetType = UNSET
-    max_targets: Any | UnsetType = UNSET
-    queue: Any | UnsetType = UNSET
-    priority: Any | UnsetType = UNSET
+    bound: tuple[tuple[BoundStep, ...], ...] = ()
+    """The steps of the plan's tests, ready to run."""
 
 
 async def read_descriptor(text: str, catalog: Catalog, *, log: LoggerAdapter[Logger]) -> Reading:
     """Reads a descriptor, one JSON object; fetchers are asked for the steps."""
-    walk = Walk()
-    plan = None
     text = well_formed(text)
+    fetched: _Fetched = {}
+    if (exact := await _read_exactly(_Reader(ExactWalk(), catalog, log, text, fetched), text)) is not None:
+        return exact
+    walk = Walk()
     try:
         document = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         walk.error("not_json", "", f"the descriptor is no JSON object: {str(error) or 'nested too deep'}")
-    else:
-        plan = await _Reader(walk, catalog, log, text).job(document)
-        if walk.ambiguous:
-            walk = Walk()
-            plan = await _Reader(walk, catalog, log, text).job(in_order(text))
-    return Reading(plan=None if walk.refused else plan, findings=tuple(walk.findings), text=text)
+        return Reading(plan=None, findings=tuple(walk.findings), text=text)
+    reading = await _Reader(walk, catalog, log, text, fetched).document(document)
+    if walk.ambiguous:
+        reading = await _Reader(Walk(), catalog, log, text, fetched).document(in_order(text))
+    return reading
+
+
+async def _read_exactly(reader: _Reader, text: str) -> Reading | None:
+    """The reading where everything is spelt as the types have it and nothing is to be said: a fifth of the time."""
+    try:
+        return await reader.job(msgspec.json.decode(text, type=JobFields, dec_hook=of_text))
+    except (Inexact, msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+
+
+class _ReadTest(Struct, frozen=True):
+    plan: TestPlan
+    bound: tuple[BoundStep, ...]
+
+
+_Fetched = dict[tuple[str, bytes], FetchedTest | str]
+"""By name and parameters of a fetcher what came of asking it, or why nothing did: nobody is asked twice."""
 
 
 class _Reader:
-    def __init__(self, walk: Walk, catalog: Catalog, log: LoggerAdapter[Logger], text: str) -> None:
+    def __init__(
+        self, walk: Walk, catalog: Catalog, log: LoggerAdapter[Logger], text: str, fetched: _Fetched
+    ) -> None:
         self._walk = walk
+        self._text = text
         self._texts = RawTexts(text)
         self._catalog = catalog
         self._log = log
+        self._outcomes = fetched
 
-    async def job(self, document: Any) -> Plan | None:
-        read = self._walk.read({} if document is None else document, _Descriptor, "")
-        if read is BAD:
-            return None
+    async def document(self, document: Any) -> Reading:
+        """Reads the parsed descriptor."""
+        read = self._walk.read({} if document is None else document, JobFields, "")
+        return self._reading(None) if read is BAD else await self.job(read)
+
+    async def job(self, read: JobFields) -> Reading:
+        """Checks what was read and makes the plan."""
         self._job_fields(read)
         self._later(read, "")
         tests = [await self._test(test, number) for number, test in enumerate(read.test_descriptors)]
@@ -140,14 +113,15 @@ class _Reader:
         run_reporters = self._reporters(read.reporting.run_reporters, "RunReporters")
         final_reporters = self._reporters(read.reporting.final_reporters, "FinalReporters")
         if self._walk.refused:
-            return None
+            return self._reading(None)
+        enabled = [test for test, disabled in tests if test and not disabled]
         plan = Plan(
             name=read.job_name,
             tags=tuple(read.tags),
             runs=read.runs,
             run_interval=read.run_interval.nanoseconds,
-            tests=tuple(plan for plan, disabled in tests if plan and not disabled),
-            skipped_tests=tuple(plan.name for plan, disabled in tests if plan and disabled),
+            tests=tuple(test.plan for test in enabled),
+            skipped_tests=tuple(test.plan.name for test, disabled in tests if test and disabled),
             run_reporters=run_reporters,
             final_reporters=final_reporters,
         )
@@ -159,11 +133,16 @@ class _Reader:
             )
             if value is not None
         }
-        return msgspec.structs.replace(plan, **timeouts)
+        if timeouts:
+            plan = msgspec.structs.replace(plan, **timeouts)
+        return self._reading(plan, tuple(test.bound for test in enabled))
+
+    def _reading(self, plan: Plan | None, bound: tuple[tuple[BoundStep, ...], ...] = ()) -> Reading:
+        return Reading(plan=plan, findings=tuple(self._walk.findings), text=self._text, bound=bound)
 
     # --- the job
 
-    def _job_fields(self, read: _Descriptor) -> None:
+    def _job_fields(self, read: JobFields) -> None:
         walk = self._walk
         if reason := _version_reason(read.version):
             walk.error("version", walk.place("", "Version"), reason)
@@ -196,17 +175,18 @@ class _Reader:
                 self._walk.error("duplicate", place, f"duplicate tag {tag[:64]!r}")
             seen.add(tag)
 
-    def _together(self, read: _Descriptor, tests: list[tuple[TestPlan | None, bool]]) -> None:
+    def _together(self, read: JobFields, tests: list[tuple[_ReadTest | None, bool]]) -> None:
         where = self._walk.place("", "TestDescriptors")
         if tests and all(disabled for _, disabled in tests):
             self._walk.error("nothing_to_run", where, "all tests are disabled")
         seen: set[str] = set()
-        for number, (plan, disabled) in enumerate(tests):
-            if plan is None or disabled:
+        for number, (test, disabled) in enumerate(tests):
+            if test is None or disabled:
                 continue
-            if plan.name in seen:
-                self._walk.error("duplicate", f"{where}/{number}", f"a second test is named {plan.name!r}")
-            seen.add(plan.name)
+            name = test.plan.name
+            if name in seen:
+                self._walk.error("duplicate", f"{where}/{number}", f"a second test is named {name!r}")
+            seen.add(name)
 
     def _later(self, read: Struct, path: str) -> None:
         for name, key in _later_fields(type(read)):
@@ -222,7 +202,7 @@ class _Reader:
 
     # --- a test
 
-    async def _test(self, test: _Test, number: int) -> tuple[TestPlan | None, bool]:
+    async def _test(self, test: TestFields, number: int) -> tuple[_ReadTest | None, bool]:
         path = f"{self._walk.place('', 'TestDescriptors')}/{number}"
         self._not_yet(test, path)
         self._later(test, path)
@@ -235,11 +215,11 @@ class _Reader:
             target_manager=test.target_manager_name.lower(),
             acquire_parameters=acquire,
             release_parameters=release,
-            steps=steps,
+            steps=tuple(step.plan for step in steps),
         )
-        return plan, test.disabled
+        return _ReadTest(plan, steps), test.disabled
 
-    def _not_yet(self, test: _Test, path: str) -> None:
+    def _not_yet(self, test: TestFields, path: str) -> None:
         walk = self._walk
         if test.retry_parameters is not None and test.retry_parameters.num_retries != 0:
             place = walk.place(walk.place(path, "RetryParameters"), "NumRetries")
@@ -250,7 +230,7 @@ class _Reader:
             place = walk.place(path, "CleanupFetcherName")
             walk.error("unsupported", place, "cleanup steps are not supported yet")
 
-    def _target_manager(self, test: _Test, path: str) -> tuple[Raw | None, Raw | None]:
+    def _target_manager(self, test: TestFields, path: str) -> tuple[Raw | None, Raw | None]:
         where = self._walk.place(path, "TargetManagerName")
         name = self._known(
             self._catalog.target_managers, test.target_manager_name, "TargetManagerName", where
@@ -301,15 +281,15 @@ class _Reader:
             registry.load(name)
         # The boundary to a plugin's import: its fault refuses this descriptor and no more.
         except Exception as error:
-            self._log.exception("%s %s cannot be loaded", registry.kind, name)
             message = f"{registry.kind} {name[:64]!r} cannot be loaded: {describe(error)}"
             self._walk.error("broken_plugin", path, message)
+            self._log.exception("%s %s cannot be loaded", registry.kind, name)
             return False
         return True
 
     # --- its steps
 
-    async def _fetched(self, test: _Test, path: str) -> tuple[str | None, tuple[StepPlan, ...] | None]:
+    async def _fetched(self, test: TestFields, path: str) -> tuple[str | None, tuple[BoundStep, ...] | None]:
         where = self._walk.place(path, "TestFetcherName")
         name = self._known(self._catalog.fetchers, test.test_fetcher_name, "TestFetcherName", where)
         if name is None:
@@ -331,37 +311,46 @@ class _Reader:
         return fetched.name, self._steps(fetched, where)
 
     async def _fetch(self, name: str, raw: Raw, path: str) -> FetchedTest | None:
+        key = (name, bytes(raw))
+        if key not in self._outcomes:
+            self._outcomes[key] = await self._ask(name, raw)
+        outcome = self._outcomes[key]
+        if isinstance(outcome, str):
+            self._walk.error("fetch_failed", path, outcome)
+            return None
+        return outcome
+
+    async def _ask(self, name: str, raw: Raw) -> FetchedTest | str:
         try:
             fetcher = self._catalog.fetcher(name)()
             parameters = decode_part(raw, fetcher.Parameters)
             return await guarded(lambda: fetcher.fetch(parameters, FetchContext(log=self._log)))
         except FetchFailed as error:
-            self._walk.error("fetch_failed", path, str(error))
+            return str(error)
         # The boundary to a fetcher's code: its fault refuses this descriptor and no more.
         except Exception as error:
             self._log.exception("fetcher %s failed", name)
-            self._walk.error("fetch_failed", path, f"fetcher {name} failed: {describe(error)}")
-        return None
+            return f"fetcher {name} failed: {describe(error)}"
 
-    def _steps(self, fetched: FetchedTest, path: str) -> tuple[StepPlan, ...] | None:
+    def _steps(self, fetched: FetchedTest, path: str) -> tuple[BoundStep, ...] | None:
         where = path
         for token in fetched.path.split("/")[1:]:
             where = self._walk.place(where, token)
-        read = self._walk.read(fetched.steps, list[_Step], where)
+        read = self._walk.read(fetched.steps, list[StepFields], where)
         if read is BAD:
             return None
         if not read:
             self._walk.error("missing", where, "at least one step is required per test")
-        plans = [self._step(step, f"{where}/{number}", number) for number, step in enumerate(read)]
+        steps = [self._step(step, f"{where}/{number}", number) for number, step in enumerate(read)]
         seen: set[str] = set()
         for number, step in enumerate(read):
             if step.label and step.label in seen:
                 place = self._walk.place(f"{where}/{number}", "label")
                 self._walk.error("duplicate", place, f"a second step is labelled {step.label[:64]!r}")
             seen.add(step.label)
-        return None if None in plans else tuple(plan for plan in plans if plan)
+        return None if None in steps else tuple(step for step in steps if step)
 
-    def _step(self, step: _Step, path: str, position: int) -> StepPlan | None:
+    def _step(self, step: StepFields, path: str, position: int) -> BoundStep | None:
         self._later(step, path)
         self._label(step, path)
         place = self._walk.place(path, "OnInterrupt")
@@ -380,12 +369,12 @@ class _Reader:
             bound = bind_step(plan, code, position, self._catalog.template, found, place)
         # The boundary to a step's own checks: their fault refuses this descriptor and no more.
         except Exception as error:
+            self._walk.error("broken_plugin", path, f"step {name} cannot be checked: {describe(error)}")
             self._log.exception("step %s failed to check its parameters", name)
             bound = None
-            self._walk.error("broken_plugin", path, f"step {name} cannot be checked: {describe(error)}")
         for finding in found:
             self._walk.add(finding)
-        return None if bound is None else plan
+        return bound
 
     def _as_written(self, parameters: dict[str, list[Any]], path: str) -> dict[str, list[Any]]:
         """The parameters with objects, lists and fractions as the JSON text that stands in the descriptor.
@@ -402,7 +391,7 @@ class _Reader:
             for key, values in parameters.items()
         }
 
-    def _label(self, step: _Step, path: str) -> None:
+    def _label(self, step: StepFields, path: str) -> None:
         place = self._walk.place(path, "label")
         if not step.label:
             self._walk.error("missing", place, "the step has no label, and it is mandatory")
@@ -414,7 +403,7 @@ class _Reader:
 
     # --- reporters
 
-    def _reporters(self, reporters: list[_Reporter], key: str) -> tuple[ReporterPlan, ...]:
+    def _reporters(self, reporters: list[ReporterFields], key: str) -> tuple[ReporterPlan, ...]:
         where = self._walk.place(self._walk.place("", "Reporting"), key)
         plans = [
             self._reporter(reporter, f"{where}/{number}", final=key == "FinalReporters")
@@ -422,7 +411,7 @@ class _Reader:
         ]
         return tuple(plan for plan in plans if plan is not None)
 
-    def _reporter(self, reporter: _Reporter, path: str, *, final: bool) -> ReporterPlan | None:
+    def _reporter(self, reporter: ReporterFields, path: str, *, final: bool) -> ReporterPlan | None:
         place = self._walk.place(path, "Name")
         self._length(reporter.name, MAX_REPORTER_NAME_BYTES, "the reporter's name", place)
         name = self._known(self._catalog.reporters, reporter.name, "Name", place)

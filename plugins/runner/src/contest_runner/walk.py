@@ -6,18 +6,18 @@ case and a later one overwrites an earlier one, unknown keys are told and ignore
 
 from __future__ import annotations
 
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Any, Final, Union, get_args, get_origin
+from typing import Any, Final, NoReturn, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from contest_core import ByteSize, Duration, Finding, Secret, Severity
 from contest_core.settings import dec_hook
+from contest_runner.exact import Inexact, exactly, plain
 
 BAD: Final[Any] = type("Bad", (), {"__repr__": lambda self: "BAD"})()
 """What could not be read; the findings say why."""
@@ -73,7 +73,7 @@ class Walk:
 
     def read(self, value: Any, kind: Any, path: str) -> Any:
         """The typed value, or `BAD`."""
-        kind, optional = _plain(kind)
+        kind, optional = plain(kind)
         if value is None and optional:
             return None
         if isinstance(kind, type) and issubclass(kind, Struct):
@@ -167,6 +167,22 @@ class Walk:
         return BAD
 
 
+class ExactWalk(Walk):
+    """A walk through what is spelt exactly: it finds nothing, or raises `Inexact` and leaves it to the other one."""
+
+    def add(self, finding: Finding) -> NoReturn:
+        """Says nothing."""
+        raise Inexact
+
+    def place(self, path: str, key: str) -> str:
+        """Where the member stands if it is there; nobody asks where it is not."""
+        return f"{path}/{key}"
+
+    def read(self, value: Any, kind: Any, path: str) -> Any:
+        """The typed value."""
+        return exactly(value, kind)
+
+
 class _Field(Struct, frozen=True, kw_only=True):
     name: str
     key: str
@@ -192,39 +208,25 @@ def _fields(kind: type[Struct]) -> dict[str, _Field]:
     }
 
 
-@lru_cache(maxsize=1024)
-def _plain(kind: Any) -> tuple[Any, bool]:
-    """The type without `| None` and `| UnsetType`, and whether null is one of its values."""
-    if get_origin(kind) not in (Union, types.UnionType):
-        return kind, False
-    members = [member for member in get_args(kind) if member not in (type(None), msgspec.UnsetType)]
-    optional = type(None) in get_args(kind)
-    return (members[0] if len(members) == 1 else kind), optional
-
-
 _MANY: Final = 16
 """From so many items on it pays to try a list at once."""
 
 
 def _at_once(value: list[Any], kind: Any) -> list[Any] | None:
     """A long list of plain objects that are spelt exactly, converted in one go; None where one of them is not."""
-    if len(value) < _MANY or not (isinstance(kind, type) and issubclass(kind, Struct)):
-        return None
-    keys = _plain_keys(kind)
-    if keys is None or not all(type(item) is dict and item.keys() <= keys for item in value):
+    if len(value) < _MANY or not (isinstance(kind, type) and issubclass(kind, Struct) and _flat(kind)):
         return None
     try:
-        return msgspec.convert(value, list[kind], dec_hook=dec_hook)
-    except (msgspec.ValidationError, ValueError):
+        found: list[Any] = exactly(value, list[kind])
+    except Inexact:
         return None
+    return found
 
 
 @lru_cache(maxsize=64)
-def _plain_keys(kind: type[Struct]) -> frozenset[str] | None:
-    """The keys of a struct whose members are no objects or lists themselves."""
-    fields = _fields(kind).values()
-    plain = all(_plain(field.kind)[0] in (str, int, float, bool, Any) for field in fields)
-    return frozenset(field.key for field in fields) if plain else None
+def _flat(kind: type[Struct]) -> bool:
+    """Whether the members of a struct are no objects or lists themselves, so that none has a place to remember."""
+    return all(plain(field.kind)[0] in (str, int, float, bool, Any) for field in _fields(kind).values())
 
 
 def pointer(key: str) -> str:
