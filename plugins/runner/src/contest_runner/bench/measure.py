@@ -1,14 +1,13 @@
 """One figure of the benchmark, taken in a process of its own: `python -m contest_runner.bench.measure NAME SCALE`.
 
-Prints one JSON object: how many things were done, in how many seconds, with how much processor time and memory.
-A fresh process for each figure, so that none inherits another's memory, caches or heap.
+Prints a JSON list of figures: how many things were done, in how many seconds, with how much processor time and
+memory. A fresh process for each figure, so that none inherits another's memory, caches or heap.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import resource
 import sys
@@ -18,11 +17,15 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from contest_core.cli.loop import loop_factory
 from contest_runner.bench import yardsticks
 from contest_runner.bench.jobs import bench_server, descriptor, run_job, run_jobs
+
+_KIB = 1 if sys.platform == "darwin" else 1024
+"""Bytes in the unit of `ru_maxrss`."""
 
 
 class Figure(Struct, frozen=True, kw_only=True):
@@ -38,20 +41,29 @@ class Figure(Struct, frozen=True, kw_only=True):
 
 
 class Timer:
-    """Measures what is done while it is entered."""
+    """Measures what is done while it is entered, all times together."""
 
     def __init__(self, count: int) -> None:
-        self.count = count
-        self.figure: Figure | None = None
+        """`count` things are done each time."""
+        self._count = count
+        self._times = 0
+        self._seconds = 0.0
+        self._cpu = 0.0
 
     def __enter__(self) -> None:
         gc.collect()
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
+        self._begun, self._used = time.perf_counter(), time.process_time()
 
     def __exit__(self, *_: object) -> None:
-        seconds, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        self.figure = Figure(count=self.count, seconds=seconds, cpu=cpu, peak=peak)
+        self._seconds += time.perf_counter() - self._begun
+        self._cpu += time.process_time() - self._used
+        self._times += 1
+
+    @property
+    def figure(self) -> Figure:
+        """What was measured so far."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
+        return Figure(count=self._times * self._count, seconds=self._seconds, cpu=self._cpu, peak=peak)
 
 
 async def _job(directory: Path, targets: int, steps: int) -> Figure:
@@ -61,7 +73,6 @@ async def _job(directory: Path, targets: int, steps: int) -> Figure:
         timer = Timer(targets * steps)
         with timer:
             await run_job(server, caller, text)
-    assert timer.figure is not None
     return timer.figure
 
 
@@ -94,7 +105,6 @@ async def jobs(directory: Path, scale: float) -> Figure:
         timer = Timer(number * 30)
         with timer:
             await run_jobs(server, caller, texts)
-    assert timer.figure is not None
     return timer.figure
 
 
@@ -107,28 +117,18 @@ async def commands(directory: Path, scale: float) -> Figure:
         timer = Timer(targets * 5)
         with timer:
             await run_job(server, caller, text)
-    assert timer.figure is not None
     return timer.figure
 
 
-async def status(directory: Path, scale: float) -> Figure:
-    """Statuses of a running job of 10,000 target-steps: the answer as a wire carries it."""
-    return (await _statuses(directory, scale))[0]
-
-
-async def encoding(directory: Path, scale: float) -> Figure:
-    """The same answer, decoded and encoded once."""
-    return (await _statuses(directory, scale))[1]
-
-
-async def _statuses(directory: Path, scale: float) -> tuple[Figure, Figure]:
+async def status(directory: Path, scale: float) -> list[Figure]:
+    """Statuses of a running job of 10,000 target-steps, and the same answer decoded and encoded once."""
     from contest_runner.bench.statuses import running_job
 
     async with running_job(directory, max(10, int(1000 * scale))) as (server, caller, job_id):
         return await yardsticks.statuses(server, caller, job_id, max(3, int(50 * scale)))
 
 
-MEASURES: dict[str, Callable[[Path, float], Coroutine[Any, Any, Figure]]] = {
+MEASURES: dict[str, Callable[[Path, float], Coroutine[Any, Any, Figure | list[Figure]]]] = {
     "durable": durable,
     "wide": wide,
     "large": large,
@@ -136,7 +136,6 @@ MEASURES: dict[str, Callable[[Path, float], Coroutine[Any, Any, Figure]]] = {
     "lone": lone,
     "commands": commands,
     "status": status,
-    "encoding": encoding,
     "rows": yardsticks.rows,
     "commits": yardsticks.commits,
     "processes": yardsticks.processes,
@@ -151,8 +150,8 @@ def main() -> None:
     factory = None if name == "processes" else loop_factory()
     with tempfile.TemporaryDirectory(prefix="contest-bench-") as folder:
         with asyncio.Runner(loop_factory=factory) as runner:
-            figure = runner.run(MEASURES[name](Path(folder), scale))
-    sys.stdout.write(json.dumps({field: getattr(figure, field) for field in figure.__struct_fields__}))
+            taken = runner.run(MEASURES[name](Path(folder), scale))
+    sys.stdout.write(msgspec.json.encode(taken if isinstance(taken, list) else [taken]).decode())
 
 
 if __name__ == "__main__":

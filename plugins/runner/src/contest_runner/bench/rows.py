@@ -1,27 +1,29 @@
 """The rows of the benchmark: what is measured, beside which yardstick, and what it shall reach.
 
-Runs `contest_runner.bench.measure` and other programs in child processes, ours and the yardstick in turn.
+Called by the command. Each figure is taken by `contest_runner.bench.measure`, or is of a whole program
+(`contest_runner.bench.serving`), in a process of its own, ours and the yardstick in turn.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
-from contest_runner.bench.serving import Flood, first_answer, idle_memory
+from contest_runner.bench.serving import environment, first_answer, idle_memory, job_beside_flood, program
 
 _PATIENCE: Final = 900.0
 """Seconds for one figure."""
+
+_MIB: Final = 1 << 20
 
 
 class RowFailed(Exception):
@@ -38,6 +40,8 @@ class Sample(Struct, frozen=True, kw_only=True):
     """Microseconds of our processor time a thing."""
     peak: int = 0
     """Bytes."""
+    beside: float | None = None
+    """What went on beside it, a second."""
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -48,93 +52,126 @@ class Row(Struct, frozen=True, kw_only=True):
     unit: str
     yardstick: str
     """What it is held against; empty where it is a bound of its own."""
+    needs: tuple[str, ...] = ("contest_steps",)
+    """Packages without which it cannot be measured."""
     at_least: float | None = None
     """What ours by the yardstick has to be."""
     at_most: float | None = None
     """What ours by the yardstick may be; of memory, bytes."""
     peak_below: int | None = None
+    beside: str = ""
+    """What `Sample.beside` counts."""
     sample: Callable[[float], Sample]
 
+    def missing(self) -> list[str]:
+        """What of `needs` is not installed, by the distributions' names."""
+        return [name.replace("_", "-") for name in self.needs if find_spec(name) is None]
 
-def _figure(name: str, scale: float) -> dict[str, float]:
+
+def _figures(name: str, scale: float) -> list[dict[str, float]]:
     command = [sys.executable, "-m", "contest_runner.bench.measure", name, str(scale)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise RowFailed(f"{name}: not done within {_PATIENCE:g} s") from None
     if done.returncode != 0:
         raise RowFailed(f"{name}: {done.stderr.strip()[-2000:]}")
-    figure: dict[str, float] = json.loads(done.stdout)
-    return figure
+    return msgspec.json.decode(done.stdout, type=list[dict[str, float]])
 
 
 def _rate(figure: dict[str, float]) -> float:
     return figure["count"] / figure["seconds"]
 
 
-def _sample(ours: dict[str, float], yardstick: dict[str, float]) -> Sample:
+def _sample(ours: dict[str, float], yardstick: dict[str, float], beside: float | None = None) -> Sample:
     return Sample(
         ours=_rate(ours),
         yardstick=_rate(yardstick),
         cpu=ours["cpu"] / ours["count"] * 1e6,
         peak=int(ours["peak"]),
+        beside=beside,
     )
 
 
 def _pair(ours: str, yardstick: str) -> Callable[[float], Sample]:
     def sample(scale: float) -> Sample:
-        held = _figure(yardstick, scale)
-        return _sample(_figure(ours, scale), held)
+        (held,) = _figures(yardstick, scale)
+        (figure,) = _figures(ours, scale)
+        return _sample(figure, held)
 
     return sample
 
 
-def _flood(scale: float) -> Sample:
-    held = _figure("rows", scale)
-    with Flood() as flood:
-        ours = flood.job(max(10, int(1000 * scale)), 100)
+def _status(scale: float) -> Sample:
+    ours, held = _figures("status", scale)
     return _sample(ours, held)
 
 
+def _flood(scale: float) -> Sample:
+    (held,) = _figures("rows", scale)
+    try:
+        ours, flood = job_beside_flood(max(10, int(1000 * scale)), 100)
+    except (OSError, RuntimeError) as error:
+        raise RowFailed(f"flood: {error}") from None
+    return _sample(ours, held, flood)
+
+
 def _timed(command: Sequence[str]) -> float:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     start = perf_counter()
-    subprocess.run(command, check=True, capture_output=True, timeout=_PATIENCE, env=environment)
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=_PATIENCE, env=environment())
+    except (OSError, subprocess.SubprocessError) as error:
+        raise RowFailed(str(error)) from None
     return perf_counter() - start
 
 
-def _best(command: Sequence[str], scale: float) -> float:
-    return min(_timed(command) for _ in range(max(2, int(10 * scale))))
-
-
 def _help(scale: float) -> Sample:
-    contest = str(Path(sys.executable).with_name("contest"))
-    return Sample(
-        ours=_best([contest, "--help"], scale), yardstick=_best([sys.executable, "-c", "import click"], scale)
-    )
-
-
-_LIBRARIES: Final = (
-    "import click, pluggy, yaml, msgspec, uvicorn, httptools, uvloop, sqlalchemy, sqlite3, asyncio"
-)
+    times = max(2, int(10 * scale))
+    pairs = [
+        (_timed(program("--help")), _timed([sys.executable, "-c", "import click"])) for _ in range(times)
+    ]
+    return _fastest(pairs)
 
 
 def _start(scale: float) -> Sample:
-    with tempfile.TemporaryDirectory(prefix="contest-bench-") as folder:
-        ours = min(first_answer(Path(folder)) for _ in range(max(2, int(5 * scale))))
-    return Sample(ours=ours, yardstick=_best([sys.executable, "-c", _LIBRARIES], scale))
+    libraries = [name for name in _LIBRARIES if find_spec(name) is not None]
+    command = [sys.executable, "-c", f"import {', '.join(libraries)}"]
+    pairs = []
+    for _ in range(max(2, int(5 * scale))):
+        with tempfile.TemporaryDirectory(prefix="contest-bench-") as folder:
+            try:
+                ours = first_answer(Path(folder))
+            except (OSError, RuntimeError) as error:
+                raise RowFailed(f"start: {error}") from None
+        pairs.append((ours, _timed(command)))
+    return _fastest(pairs)
+
+
+_LIBRARIES: Final = (
+    "asyncio", "click", "pluggy", "yaml", "msgspec", "uvicorn", "httptools", "uvloop", "sqlalchemy", "sqlite3",
+)  # fmt: skip
+
+
+def _fastest(pairs: Sequence[tuple[float, float]]) -> Sample:
+    """Of times the shortest: what else the machine does only makes them longer."""
+    ours, held = zip(*pairs, strict=True)
+    return Sample(ours=min(ours), yardstick=min(held))
 
 
 def _idle(scale: float) -> Sample:
     with tempfile.TemporaryDirectory(prefix="contest-bench-") as folder:
-        return Sample(ours=float(idle_memory(Path(folder))), yardstick=None)
+        try:
+            return Sample(ours=float(idle_memory(Path(folder))), yardstick=None)
+        except (OSError, RuntimeError) as error:
+            raise RowFailed(f"idle: {error}") from None
 
-
-_MIB: Final = 1 << 20
 
 ROWS: Final = (
     Row(
         name="durable",
         what="a job of 1,000 targets x 100 echo steps, durable",
         unit="target-steps/s",
-        yardstick="raw insertion of as many event rows",
+        yardstick="raw insertion of as many event rows into SQLite, 1,000 a commit",
         at_least=0.35,
         sample=_pair("durable", "rows"),
     ),
@@ -142,7 +179,7 @@ ROWS: Final = (
         name="wide",
         what="100,000 targets x 1 step",
         unit="target-steps/s",
-        yardstick="the row `durable`",
+        yardstick="the row `durable`, a target-step",
         at_least=0.4,
         peak_below=400 * _MIB,
         sample=_pair("wide", "durable"),
@@ -159,8 +196,10 @@ ROWS: Final = (
         name="flood",
         what="the job of `durable` while 64 connections flood `version`",
         unit="target-steps/s",
-        yardstick="raw insertion of as many event rows",
+        yardstick="the yardstick of `durable`",
+        needs=("contest_steps", "contest_http"),
         at_least=0.05,
+        beside="answers/s to the flood",
         sample=_flood,
     ),
     Row(
@@ -175,7 +214,7 @@ ROWS: Final = (
         name="cmd",
         what="200 targets x 5 cmd steps of `true`",
         unit="processes/s",
-        yardstick="asyncio.create_subprocess_exec and wait",
+        yardstick="asyncio.create_subprocess_exec and wait, as many at once",
         at_least=0.7,
         sample=_pair("commands", "processes"),
     ),
@@ -183,15 +222,16 @@ ROWS: Final = (
         name="status",
         what="the status of a running job of 10,000 target-steps",
         unit="answers/s",
-        yardstick="encoding the answer once",
+        yardstick="encoding the decoded answer once",
         at_least=0.9,
-        sample=_pair("status", "encoding"),
+        sample=_status,
     ),
     Row(
         name="start",
         what="from start to the first answer of `contest serve`",
         unit="s",
         yardstick="a bare import of the same libraries",
+        needs=("contest_http",),
         at_most=1.6,
         sample=_start,
     ),
@@ -200,6 +240,7 @@ ROWS: Final = (
         what="`contest --help`",
         unit="s",
         yardstick="a bare import of click",
+        needs=(),
         at_most=1.6,
         sample=_help,
     ),
@@ -208,69 +249,8 @@ ROWS: Final = (
         what="memory of an idle server",
         unit="bytes",
         yardstick="",
+        needs=("contest_http",),
         at_most=80 * _MIB,
         sample=_idle,
     ),
 )
-
-
-class Result(Struct, frozen=True, kw_only=True):
-    """A row, measured: medians over the rounds."""
-
-    row: str
-    what: str
-    unit: str
-    ours: float
-    yardstick: float | None
-    yardstick_is: str
-    ratio: float | None
-    wanted: str
-    reached: bool
-    cpu_microseconds: float | None
-    peak_bytes: int | None
-    rounds: int
-
-
-def measure(row: Row, *, rounds: int, scale: float, told: Callable[[str], None]) -> Result:
-    """Takes a row, ours and its yardstick in turn. Raises `RowFailed`."""
-    samples = []
-    for number in range(rounds):
-        told(f"{row.name}: round {number + 1} of {rounds}")
-        samples.append(row.sample(scale))
-    return _result(row, samples)
-
-
-def _result(row: Row, samples: Sequence[Sample]) -> Result:
-    ours = statistics.median(sample.ours for sample in samples)
-    held = [sample.yardstick for sample in samples if sample.yardstick is not None]
-    ratios = [sample.ours / sample.yardstick for sample in samples if sample.yardstick is not None]
-    ratio = statistics.median(ratios) if ratios else None
-    cpus = [sample.cpu for sample in samples if sample.cpu is not None]
-    peak = max(sample.peak for sample in samples)
-    value = ours if ratio is None else ratio
-    reached = (row.at_least is None or value >= row.at_least) and (
-        row.at_most is None or value <= row.at_most
-    )
-    reached = reached and (row.peak_below is None or peak < row.peak_below)
-    return Result(
-        row=row.name,
-        what=row.what,
-        unit=row.unit,
-        ours=ours,
-        yardstick=statistics.median(held) if held else None,
-        yardstick_is=row.yardstick,
-        ratio=ratio,
-        wanted=_wanted(row),
-        reached=reached,
-        cpu_microseconds=statistics.median(cpus) if cpus else None,
-        peak_bytes=peak or None,
-        rounds=len(samples),
-    )
-
-
-def _wanted(row: Row) -> str:
-    if row.at_least is not None:
-        return f">= {row.at_least:g}" + (f", < {row.peak_below // _MIB} MiB" if row.peak_below else "")
-    if row.at_most is not None and row.unit == "bytes":
-        return f"< {row.at_most / _MIB:g} MiB"
-    return f"<= {row.at_most:g}"

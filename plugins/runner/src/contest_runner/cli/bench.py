@@ -1,63 +1,97 @@
-"""`contest bench`: the project's benchmark as a table or as JSON."""
+"""`contest bench`: the project's benchmark as a table or as JSON. Its rows are in `contest_runner.bench`."""
 
 from __future__ import annotations
 
 import os
 import platform
 import sqlite3
-import sys
+import tempfile
+from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
 
-from contest_core.cli.failures import Failure
+from contest_core.cli.failures import FAULT
 from contest_core.cli.output import coloured, out, out_json, say, table
 from contest_core.cli.progress import Progress
-from contest_runner.bench.rows import ROWS, Result, RowFailed, measure
+from contest_runner.bench.results import Result, measure
+from contest_runner.bench.rows import ROWS
 
-_QUICK = 0.02
-_NAMES = [row.name for row in ROWS]
+_QUICK: Final = 0.02
+"""What `--quick` takes of a row."""
+
+_ON_DISK: Final = "/var/tmp"
+"""Where temporary files are on a disk, while `/tmp` may be memory, to which nothing has to be synced."""
 
 
 @click.command(short_help="Measure this machine and Contest on it.")
-@click.argument("rows", nargs=-1, type=click.Choice(_NAMES), metavar="[ROW]...")
+@click.argument("rows", nargs=-1, type=click.Choice([row.name for row in ROWS]), metavar="[ROW]...")
 @click.option(
     "--rounds", default=3, show_default=True, type=click.IntRange(1, 100), help="Medians over so many."
 )
 @click.option("--quick", is_flag=True, help="Small and once: shows that it works, not how fast.")
+@click.option(
+    "--directory",
+    type=click.Path(exists=True, file_okay=False, writable=True),
+    metavar="DIRECTORY",
+    help="Where stores are made, on the disk that is to be measured.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
-def bench(rows: tuple[str, ...], rounds: int, quick: bool, as_json: bool) -> None:
+@click.pass_context
+def bench(
+    ctx: click.Context,
+    /,
+    rows: tuple[str, ...],
+    rounds: int,
+    quick: bool,
+    directory: str | None,
+    as_json: bool,
+) -> None:
     """Measure Contest beside yardsticks taken in the same run, so that a slow machine changes both.
 
-    Each figure is taken in a process of its own, ours and the yardstick in turn. Without a ROW, all are taken: some
-    minutes. Rows: durable, wide, jobs, flood, lone, cmd, status, start, help, idle.
+    Each figure is taken in a process of its own, ours and the yardstick in turn. Without a ROW all are taken, which
+    takes some minutes. Rows: durable, wide, jobs, flood, lone, cmd, status, start, help, idle.
+
+    Exit status: 0, whatever the figures are; 3 where one could not be taken.
     """
+    _make_temporary_files_in(directory or _disk())
     progress = Progress()
-    results = []
     try:
-        for row in ROWS:
-            if not rows or row.name in rows:
-                told = _teller(progress)
-                results.append(
-                    measure(row, rounds=1 if quick else rounds, scale=_QUICK if quick else 1.0, told=told)
-                )
-    except RowFailed as error:
-        raise Failure(str(error)) from None
+        results = [
+            measure(
+                row,
+                rounds=1 if quick else rounds,
+                scale=_QUICK if quick else 1.0,
+                told=partial(_tell, progress),
+            )
+            for row in ROWS
+            if not rows or row.name in rows
+        ]
     finally:
         progress.close()
     if as_json:
         out_json(msgspec.json.encode({"machine": _machine(), "quick": quick, "rows": results}))
     else:
-        _show(results, quick=quick)
+        _show(results)
+    if quick:
+        say("--quick: these figures show that the benchmark works, and nothing else")
+    ctx.exit(FAULT if any("failed" in (result.trouble or "") for result in results) else 0)
 
 
-def _teller(progress: Progress) -> Any:
-    def told(text: str) -> None:
-        progress.show(text, line=text)
+def _tell(progress: Progress, text: str) -> None:
+    progress.show(text, line=text)
 
-    return told
+
+def _disk() -> str:
+    return _ON_DISK if os.path.isdir(_ON_DISK) and os.access(_ON_DISK, os.W_OK) else tempfile.gettempdir()
+
+
+def _make_temporary_files_in(directory: str) -> None:
+    """For this process and all that it starts."""
+    tempfile.tempdir = os.environ["TMPDIR"] = os.path.abspath(directory)
 
 
 def _machine() -> dict[str, Any]:
@@ -71,39 +105,53 @@ def _machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "loop": loop,
+        "directory": tempfile.gettempdir(),
     }
 
 
-def _show(results: list[Result], *, quick: bool) -> None:
+def _show(results: Sequence[Result]) -> None:
     facts = _machine()
-    out(f"{facts['system']}, {facts['processors']} processors, Python {facts['python']}, "
-        f"SQLite {facts['sqlite']}, {facts['loop']}")  # fmt: skip
-    header = ("ROW", "WHAT", "OURS", "YARDSTICK", "RATIO", "WANTED", "", "CPU", "PEAK")
-    for line in table(header, [_cells(result) for result in results]):
+    out(
+        f"{facts['system']}, {facts['processors']} processors, Python {facts['python']}, "
+        f"SQLite {facts['sqlite']}, {facts['loop']}, stores in {facts['directory']}"
+    )
+    header = ("ROW", "WHAT", "OURS", "YARDSTICK", "RATIO", "WANTED", "", "CPU EACH", "PEAK")
+    for line in table(header, map(_cells, results)):
         out(line)
     for result in results:
-        if result.yardstick_is:
-            out(f"{result.row}: held against {result.yardstick_is}")
-    if quick:
-        say("--quick: these figures say only that the benchmark works")
-    sys.stdout.flush()
+        if result.trouble is not None:
+            out(f"{result.row}: {result.trouble}")
+            continue
+        notes = [f"held against {result.yardstick_is}"] if result.yardstick_is else []
+        notes += [f"beside {result.beside}"] if result.beside else []
+        if notes:
+            out(f"{result.row}: {'; '.join(notes)}")
 
 
 def _cells(result: Result) -> tuple[str, ...]:
+    cpu = result.cpu_microseconds
     return (
         result.row,
         result.what,
         _value(result.ours, result.unit),
-        "-" if result.yardstick is None else _value(result.yardstick, result.unit),
+        _value(result.yardstick, result.unit),
         "-" if result.ratio is None else f"{result.ratio:.2f}",
         result.wanted,
-        coloured("reached", "green") if result.reached else coloured("missed", "red"),
-        "-" if result.cpu_microseconds is None else f"{result.cpu_microseconds:,.1f} us",
+        _word(result),
+        "-" if cpu is None else f"{cpu:,.1f} us",
         "-" if result.peak_bytes is None else f"{result.peak_bytes >> 20} MiB",
     )
 
 
-def _value(value: float, unit: str) -> str:
+def _word(result: Result) -> str:
+    if result.trouble is not None:
+        return coloured(result.trouble.partition(":")[0], "yellow")
+    return coloured("reached", "green") if result.reached else coloured("missed", "red")
+
+
+def _value(value: float | None, unit: str) -> str:
+    if value is None:
+        return "-"
     if unit == "bytes":
         return f"{value / (1 << 20):.0f} MiB"
     return f"{value:.3f} s" if unit == "s" else f"{value:,.0f} {unit}"
