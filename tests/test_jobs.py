@@ -44,7 +44,8 @@ EVENTS = ("hello.yaml", "templates.yaml")
 
 FORK = """
 import os, sys
-import contest_core.cli, contest_runner.cli.run, contest_steps.cmd, contest_steps.target_success
+import contest_core.cli, contest_core.lifecycle, contest_runner.cli.running, contest_runner.manager
+import contest_runner.store.sqlite, contest_steps.cmd, contest_steps.target_success
 begun = {}
 for command in sys.argv[1:]:
     name, _, options = command.partition(" ")
