@@ -89,7 +89,7 @@ async def test_a_final_report_counts_too(lab: Lab) -> None:
         None,
         ReportResult(success=True, data=object()),
     ],
-    ids=repr,
+    ids=["raises", "exits", "cancels", "nothing", "no JSON"],
 )
 async def test_a_reporter_that_fails_is_an_error_and_its_report_says_no(lab: Lab, outcome: Any) -> None:
     class Bad(Reporter[Any, Any]):
