@@ -138,6 +138,19 @@ async def test_start_keys_and_job_numbers_outlive_the_process(tmp_path: Path) ->
     assert new.job_id == last.job_id + 1
 
 
+async def test_a_job_may_be_claimed_as_it_is_made(store: Store, clock: Clock) -> None:
+    created = await store.create_job(new_job(start_key="k", start_digest="d"), owner="me", seconds=30)
+    assert created.lease == Lease(job_id=created.job_id, owner="me", token=1, until=START + 30_000_000)
+    again = await store.create_job(new_job(start_key="k", start_digest="d"), owner="me", seconds=30)
+    assert again.lease is None
+    assert isinstance(await store.claim(created.job_id, "somebody", 30), Held)
+    await store.set_state(created.lease, 1)
+    clock.advance(31)
+    assert isinstance(await store.claim(created.job_id, "somebody", 30), Lease)
+    with pytest.raises(LeaseLost):
+        await store.set_state(created.lease, 1)
+
+
 async def test_a_claimed_job_is_held_until_the_lease_runs_out(store: Store, clock: Clock) -> None:
     lease = await owned(store)
     assert await store.claim(lease.job_id, "other", 30) == Held(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Union, get_args, get_origin
 
 import msgspec
 
@@ -248,6 +248,10 @@ class BoundStep:
         if not self._without_check():
             _refuse(self.step.check(parameters))
         return parameters
+
+
+BoundSteps: TypeAlias = tuple[tuple[BoundStep, ...], ...]
+"""The steps of each test of a plan."""
 
 
 def _refuse(findings: Any) -> None:

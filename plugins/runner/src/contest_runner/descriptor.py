@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from contest_core import Finding, Registry
-from contest_runner.binding import BoundStep, bind_step
+from contest_runner.binding import BoundStep, BoundSteps, bind_step
 from contest_runner.bounded import guarded
 from contest_runner.catalog import Catalog
 from contest_runner.descriptor_fields import JobFields, ReporterFields, StepFields, TestFields
@@ -49,7 +49,7 @@ class Reading(Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
     text: str
     """The descriptor as it is kept: well-formed Unicode."""
-    bound: tuple[tuple[BoundStep, ...], ...] = ()
+    bound: BoundSteps = ()
     """The steps of the plan's tests, ready to run."""
 
 
@@ -137,7 +137,7 @@ class _Reader:
             plan = msgspec.structs.replace(plan, **timeouts)
         return self._reading(plan, tuple(test.bound for test in enabled))
 
-    def _reading(self, plan: Plan | None, bound: tuple[tuple[BoundStep, ...], ...] = ()) -> Reading:
+    def _reading(self, plan: Plan | None, bound: BoundSteps = ()) -> Reading:
         return Reading(plan=plan, findings=tuple(self._walk.findings), text=self._text, bound=bound)
 
     # --- the job

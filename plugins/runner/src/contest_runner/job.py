@@ -31,6 +31,7 @@ from contest_runner.times import moment
 
 if TYPE_CHECKING:
     from contest_runner.attempt import Attempt
+    from contest_runner.binding import BoundSteps
     from contest_runner.plan import Plan
     from contest_runner.processes import JobProcesses, Supervisor, Survivor
     from contest_runner.store import Lease, Store
@@ -69,6 +70,8 @@ class Job:
         """Its end is being written: it cannot be stopped any more."""
         self.start_time: int | None = None
         self.retry_of: int | None = None
+        self.bound: BoundSteps | None = None
+        """The steps of the plan, where they are bound already."""
         self.stopping = Stopping()
         self.drained = asyncio.Event()
         """An endless job ends after its current run."""

@@ -50,7 +50,6 @@ from contest_core import (
     ResponseDataValidate,
     Secret,
     Severity,
-    ShuttingDown,
     StartKeyConflict,
     Termination,
     UnknownJob,
@@ -59,7 +58,7 @@ from contest_core import (
 from contest_core.errors import ErrorRow
 from contest_core.plugins import load_plugins
 from contest_runner.answers import Answers
-from contest_runner.binding import plan_secrets
+from contest_runner.binding import BoundSteps, plan_secrets
 from contest_runner.catalog import Catalog
 from contest_runner.descriptor import TAG, read_descriptor
 from contest_runner.job import Job
@@ -289,7 +288,7 @@ class LocalJobManager(JobManager):
             message.job_descriptor, reading.plan, message.requestor, caller, message.start_key, digest
         )
         try:
-            job_id = await self._create(new, reading.plan)
+            job_id = await self._create(new, reading.plan, reading.bound)
         except StartKeyTaken as taken:
             difference = await self._compare(taken, reading.plan, reading.text)
             raise StartKeyConflict(
@@ -346,16 +345,15 @@ class LocalJobManager(JobManager):
             tags=plan.tags,
         )
 
-    async def _create(self, new: NewJob, plan: Plan) -> int:
+    async def _create(self, new: NewJob, plan: Plan, bound: BoundSteps | None = None) -> int:
         self._creating += 1
         try:
-            created = await self._store.create_job(new)
-            if not created.existing:
-                lease = await self._store.claim(created.job_id, self._owner, _LEASE_SECONDS)
-                if not isinstance(lease, Lease):
-                    raise ShuttingDown
-                job = self._runner.admit(created.job_id, lease, plan, retry_of=new.retry_of)
-                self._begin(created.job_id, lease)
+            created = await self._store.create_job(new, owner=self._owner, seconds=_LEASE_SECONDS)
+            if created.lease is not None:
+                job = self._runner.admit(
+                    created.job_id, created.lease, plan, retry_of=new.retry_of, bound=bound
+                )
+                self._begin(created.job_id, created.lease)
                 if self._ending is not None:
                     await self._end_job(job, self._ending)
             return created.job_id

@@ -7,7 +7,7 @@ and the plugins. Targets and steps are `contest_runner.attempt`'s, acquiring is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from contest_core import Blame, JobState, JobStatus, Report, RunStatus, Verdict
 from contest_runner.acquiring import Acquiring
 from contest_runner.answers import Answers
 from contest_runner.attempt import Attempt
-from contest_runner.binding import BindFailed, BoundStep, bind_step
+from contest_runner.binding import BindFailed, BoundStep, BoundSteps, bind_step
 from contest_runner.bounded import JobStopped, guarded, while_running
 from contest_runner.catalog import Catalog
 from contest_runner.faults import describe
@@ -60,10 +60,22 @@ class Runner:
         self._changed = changed
         self._acquiring = Acquiring(store, locker, catalog)
 
-    def admit(self, job_id: int, lease: Lease, plan: Plan, *, retry_of: int | None = None) -> Job:
-        """Makes the job known here, so that it can be asked about and stopped; `run` has to follow."""
+    def admit(
+        self,
+        job_id: int,
+        lease: Lease,
+        plan: Plan,
+        *,
+        retry_of: int | None = None,
+        bound: BoundSteps | None = None,
+    ) -> Job:
+        """Makes the job known here, so that it can be asked about and stopped; `run` has to follow.
+
+        Where the plan has just been read, `bound` has its steps; else they are bound anew.
+        """
         job = Job(job_id, plan, lease, store=self.store, locker=self._locker, supervisor=self._supervisor)
         job.retry_of = retry_of
+        job.bound = bound
         # Twice within the time that the steps have before they are cancelled themselves.
         job.process_grace = min(PROCESS_GRACE, self._stop_grace / 4)
         job.start_time = self.store.now()
@@ -178,7 +190,7 @@ class Runner:
             await self._end(job, JobState.FAILED, f"{type(failure).__name__}: {failure}")
 
     async def _runs(self, job: Job, recovered: Recovered | None) -> None:
-        bound = self._bind(job)
+        bound = job.bound or self._bind(job)
         run_id = recovered.run_id if recovered else 1
         if job.plan.runs and run_id > job.plan.runs:
             await self._final_reports(job)  # it was interrupted between its last run and its end
@@ -222,14 +234,14 @@ class Runner:
             job.log.exception("reporter %s cannot be loaded", row.reporter)
             return False
 
-    def _bind(self, job: Job) -> dict[int, list[BoundStep]]:
+    def _bind(self, job: Job) -> BoundSteps:
         if job.plan.format == UNREADABLE:
             raise JobFailed("the job's plan cannot be read by this program", blame=Blame.SERVER)
         if job.plan.format > PLAN_FORMAT:
             raise JobFailed(f"the plan has format {job.plan.format}, this program knows {PLAN_FORMAT}")
         try:
-            return {
-                number: [
+            return tuple(
+                tuple(
                     bound
                     for position, step in enumerate(test.steps)
                     if (
@@ -237,9 +249,9 @@ class Runner:
                             step, self.catalog.step(step.name), position, self.catalog.template
                         )
                     )
-                ]
-                for number, test in enumerate(job.plan.tests)
-            }
+                )
+                for test in job.plan.tests
+            )
         # The boundary to the steps' code, which may be gone or broken since the job was handed in.
         except Exception as error:
             said = str(error) if isinstance(error, BindFailed | LookupError) else describe(error)
@@ -263,7 +275,7 @@ class Runner:
         self,
         job: Job,
         run_id: int,
-        bound: Mapping[int, list[BoundStep]],
+        bound: BoundSteps,
         recovered: Recovered | None,
     ) -> None:
         if job.run is None:
@@ -284,7 +296,7 @@ class Runner:
         run_id: int,
         number: int,
         test: TestPlan,
-        steps: list[BoundStep],
+        steps: Sequence[BoundStep],
         recovered: Recovered | None,
     ) -> None:
         assert job.run is not None

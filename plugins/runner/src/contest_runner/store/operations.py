@@ -65,7 +65,7 @@ _FIND_START_KEY = Prepared(
     select(_jobs.job_id, _jobs.start_digest, _jobs.descriptor).where(*_at(schema.jobs, "start_key"))
 )
 _INSERT_JOB = _insertion(schema.jobs, "job_id")
-_UNSET = ("end_time", "verdict", "blame", "error", "lease_owner", "lease_until")
+_UNSET = ("end_time", "verdict", "blame", "error")
 _INSERT_TAG = _insertion(schema.job_tags)
 _LEASE = Prepared(
     select(_jobs.lease_owner, _jobs.lease_token, _jobs.lease_until, _jobs.end_time).where(
@@ -121,8 +121,10 @@ _END_ALL_INTENTS = Prepared(
 )
 
 
-def create_job(connection: Connection, job: NewJob, first_position: int) -> Created:
-    """Insert the job, or find the one that its start key stands for."""
+def create_job(
+    connection: Connection, job: NewJob, first_position: int, owner: str | None, until: int
+) -> Created:
+    """Insert the job, claimed where it has an owner, or find the one that its start key stands for."""
     if job.start_key is not None:
         found = _FIND_START_KEY.row(connection, at_start_key=job.start_key)
         if found is not None:
@@ -133,11 +135,15 @@ def create_job(connection: Connection, job: NewJob, first_position: int) -> Crea
     values = structs.asdict(job)
     tags = values.pop("tags")
     unset: dict[str, object] = dict.fromkeys(_UNSET)
-    unset |= {"flaky": False, "lease_token": 0, "first_position": first_position}
+    unset |= {"flaky": False, "first_position": first_position, "lease_owner": owner}
+    unset |= (
+        {"lease_token": 0, "lease_until": None} if owner is None else {"lease_token": 1, "lease_until": until}
+    )
     job_id = _INSERT_JOB.number(connection, **values, **unset)
     for tag in tags:
         _INSERT_TAG.run(connection, job_id=job_id, tag=tag)
-    return Created(job_id=job_id, existing=False)
+    lease = None if owner is None else Lease(job_id=job_id, owner=owner, token=1, until=until)
+    return Created(job_id=job_id, existing=False, lease=lease)
 
 
 def claim(connection: Connection, job_id: int, owner: str, now: int, until: int) -> Lease | Held:

@@ -37,14 +37,6 @@ class NewJob(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
 
 
-class Created(Struct, frozen=True, kw_only=True):
-    """The answer to `create_job`."""
-
-    job_id: int
-    existing: bool
-    """True where the start key belonged to this job already and nothing was written."""
-
-
 class Lease(Struct, frozen=True, kw_only=True):
     """The right to run a job and to write what happens in it."""
 
@@ -54,6 +46,16 @@ class Lease(Struct, frozen=True, kw_only=True):
     """Grows with each claim of the job; writes compare it."""
     until: int
     """When it runs out unless it is renewed."""
+
+
+class Created(Struct, frozen=True, kw_only=True):
+    """The answer to `create_job`."""
+
+    job_id: int
+    existing: bool
+    """True where the start key belonged to this job already and nothing was written."""
+    lease: Lease | None = None
+    """Of a new job that was claimed at once."""
 
 
 class Held(Struct, frozen=True, kw_only=True):

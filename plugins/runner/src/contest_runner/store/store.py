@@ -157,13 +157,16 @@ class Store:
         """The fastest way to insert many rows, for use in an operation."""
         return self._database.bulk_insert(table, conflict)
 
-    async def create_job(self, job: NewJob) -> Created:
-        """Store a job; it has its number, and is on disk, when this returns.
+    async def create_job(self, job: NewJob, *, owner: str | None = None, seconds: float = 0.0) -> Created:
+        """Store a job; it has its number, and is on disk, when this returns. With an owner it is claimed for him.
 
         The same start key with the same digest gives the job that has it. Raises StartKeyTaken.
         """
         first = self._writer.next_position
-        return await self.write(lambda connection: operations.create_job(connection, job, first))
+        until = self.now() + _us(seconds)
+        return await self.write(
+            lambda connection: operations.create_job(connection, job, first, owner, until)
+        )
 
     async def claim(self, job_id: int, owner: str, seconds: float) -> Lease | Held:
         """Take a job for `seconds`; its owner may take it again, under a new token."""
