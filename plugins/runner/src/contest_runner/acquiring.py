@@ -168,15 +168,7 @@ class Acquiring:
         return await while_running(job, locker.acquire(targets, deadline=deadline))
 
     async def _write_down(self, job: Job, attempt: Attempt, targets: Sequence[Target]) -> None:
-        for target in targets:
-            job.write(
-                "TargetAcquired",
-                run_id=attempt.run_id,
-                test=attempt.name,
-                attempt=attempt.number,
-                target=target.id,
-                token=attempt.token,
-            )
+        _tell(job, attempt, "TargetAcquired", targets)
         attempt.tree.acquired([target.info() for target in targets])
         row = AcquisitionRow(
             run_id=attempt.run_id,
@@ -209,15 +201,7 @@ class Acquiring:
             await self._give_back(job, test, acquired.manager, acquired.targets)
         except JobFailed as error:
             failure = error
-        for target in acquired.targets:
-            job.write(
-                "TargetReleased",
-                run_id=attempt.run_id,
-                test=attempt.name,
-                attempt=attempt.number,
-                target=target.id,
-                token=attempt.token,
-            )
+        _tell(job, attempt, "TargetReleased", acquired.targets)
         free = [target.id for target in acquired.targets if target.id not in job.left and not job.survivors]
         # Events, locks and the acquisition's end are one commit: nothing is awaited in between.
         self._locker.release_soon(job.id, attempt.token, free)
@@ -278,6 +262,16 @@ async def _blamed(job: Job, what: str, work: Coroutine[Any, Any, T]) -> T:
         job.log.exception("the target manager failed to %s", what)
         said = str(error) if isinstance(error, PluginFault) else describe(error)
         raise _ManagerFault(said) from error
+
+
+def _tell(job: Job, attempt: Attempt, name: str, targets: Sequence[Target]) -> None:
+    """Writes an event for each of the targets: it happened to all of them together."""
+    append, now, sequence = job.store.append, job.store.now(), job.sequence
+    place = (attempt.run_id, attempt.name, "test", attempt.number, None)
+    for target in targets:
+        sequence += 1
+        append(job.id, sequence, *place, target.id, name, now, None, attempt.token)
+    job.sequence = sequence
 
 
 def _typed(targets: Any) -> Sequence[Target]:
