@@ -7,6 +7,7 @@ that does not come back in time fails the job, and nothing stays locked.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -30,6 +31,8 @@ from contest_runner.times import seconds
 
 _SLACK = 1.0
 """Seconds that a target manager has, beyond the deadline of the locks, to say so itself."""
+
+_PLAIN_ID = re.compile(rf"[!-~]{{1,{MAX_TARGET_ID_BYTES}}}").fullmatch
 
 T = TypeVar("T")
 
@@ -266,12 +269,14 @@ async def _blamed(job: Job, what: str, work: Coroutine[Any, Any, T]) -> T:
 
 def _tell(job: Job, attempt: Attempt, name: str, targets: Sequence[Target]) -> None:
     """Writes an event for each of the targets: it happened to all of them together."""
-    append, now, sequence = job.store.append, job.store.now(), job.sequence
-    place = (attempt.run_id, attempt.name, "test", attempt.number, None)
-    for target in targets:
-        sequence += 1
-        append(job.id, sequence, *place, target.id, name, now, None, attempt.token)
-    job.sequence = sequence
+    job.write_each(
+        name,
+        [target.id for target in targets],
+        run_id=attempt.run_id,
+        test=attempt.name,
+        attempt=attempt.number,
+        token=attempt.token,
+    )
 
 
 def _typed(targets: Any) -> Sequence[Target]:
@@ -283,6 +288,9 @@ def _typed(targets: Any) -> Sequence[Target]:
 def _check(targets: Sequence[Target]) -> None:
     if not targets:
         raise AcquireFailed("there are no targets")
+    ids = [target.id for target in targets]
+    if all(map(_PLAIN_ID, ids)) and len(set(ids)) == len(ids):
+        return
     seen: set[str] = set()
     for target in targets:
         if not target.id.strip():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from contest_core import Blame, Output
+from contest_core import Blame, Output, TargetInfo
 from contest_runner.binding import BindFailed, BoundStep
 from contest_runner.context import StepContext
 from contest_runner.faults import describe, storable, trace_of
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from contest_runner.target import Target
 
 ADMITTED_AT_ONCE: Final = 1000
-"""Targets let in together, the next ones when these are on disk: keeps memory and latency down."""
+"""Targets let in together, and at most twice as many that are not on disk: keeps memory and latency down."""
 
 _MAX_OUTPUT: Final = 65_536
 """Characters of each output that a failure may bring."""
@@ -58,10 +58,10 @@ class Flow:
         "variables",
     )
 
-    def __init__(self, index: int, target: Target) -> None:
+    def __init__(self, index: int, target: Target, info: TargetInfo) -> None:
         self.index = index
         self.target = target
-        self.info = target.info()
+        self.info = info
         self.variables: Variables = NO_VARIABLES
         self.stopping: Stopping | None = None
         """What its steps are told; made when one asks."""
@@ -138,7 +138,8 @@ class Attempt:
         Raises what made it impossible to go on, such as a store that failed.
         """
         loop = asyncio.get_running_loop()
-        self.flows = [Flow(index, target) for index, target in enumerate(targets)]
+        infos = self.tree.targets
+        self.flows = [Flow(index, target, infos[index]) for index, target in enumerate(targets)]
         self._open = len(self.flows)
         self._ended = loop.create_future()
         for position, step in enumerate(self.steps):
@@ -157,13 +158,19 @@ class Attempt:
 
     async def _admit(self, before: dict[str, Progress]) -> None:
         loop = asyncio.get_running_loop()
+        earlier = self._store.committed()
         for start in range(0, len(self.flows), ADMITTED_AT_ONCE):
             for flow in self.flows[start : start + ADMITTED_AT_ONCE]:
                 walk = self._walk(flow, before.get(flow.target.id))
                 flow.task = loop.create_task(walk)
             await asyncio.sleep(0)
-            await self._store.committed()
+            # These are written while the next ones are let in, and those before them are on disk by then.
+            entered = self._store.committed()
+            entered.add_done_callback(_seen)
+            await earlier
+            earlier = entered
             await self._store.room()
+        await earlier
 
     async def _leave_nothing(self) -> None:
         """The program ends, or the store does not take anything any more: no flow may outlive this."""
@@ -458,6 +465,12 @@ class Attempt:
             self._fail(flow, step, status, message, Blame.SERVER)
             return -1
         return progress.step
+
+
+def _seen(future: asyncio.Future[None]) -> None:
+    """What failed one commit fails the next one, too, and that is looked at."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _named(step: BoundStep) -> str:

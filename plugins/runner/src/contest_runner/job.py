@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -204,6 +205,16 @@ class Job:
             token,
         )
         return now
+
+    def write_each(
+        self, name: str, targets: Sequence[str], *, run_id: int, test: str, attempt: int, token: int
+    ) -> None:
+        """Writes an event of each of these targets."""
+        first = self.sequence + 1
+        self.sequence += len(targets)
+        self.store.append_each(
+            self.id, first, run_id, test, "test", attempt, targets, name, self.store.now(), token
+        )
 
     def record(
         self,

@@ -98,11 +98,14 @@ class TestTree:
             test_step_statuses=list(self.steps),
             target_statuses=None,
         )
+        self.targets: Sequence[TargetInfo] = ()
+        """Those that the attempt works on."""
         self.last: list[TargetStatus] = []
         """By target, its status in the last step that it entered."""
 
     def acquired(self, targets: Sequence[TargetInfo]) -> None:
         """The attempt works on these targets."""
+        self.targets = targets
         self.last = [self._nowhere(info, ZERO_TIME) for info in targets]
         self.status.target_statuses = self.last
 

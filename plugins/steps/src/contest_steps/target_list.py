@@ -30,17 +30,17 @@ class TargetEntry(Struct, frozen=True, kw_only=True, rename=wire_name):
     def __post_init__(self) -> None:
         if not self.id.strip():
             raise ValueError("invalid target with empty ID")
-        for address in (self.primary_ipv4, self.primary_ipv6):
-            if address:
-                _canonical(address)
+        if self.primary_ipv4 or self.primary_ipv6:
+            _canonical(self.primary_ipv4)
+            _canonical(self.primary_ipv6)
 
     def target(self) -> Target:
         """The target."""
         return Target(
             id=self.id,
             fqdn=self.fqdn,
-            primary_ipv4=_canonical(self.primary_ipv4),
-            primary_ipv6=_canonical(self.primary_ipv6),
+            primary_ipv4=_canonical(self.primary_ipv4) if self.primary_ipv4 else None,
+            primary_ipv6=_canonical(self.primary_ipv6) if self.primary_ipv6 else None,
             state=None if self.tms is UNSET else json.encode(self.tms),
         )
 

@@ -106,6 +106,12 @@ class LockQueue:
 
     def free(self, grant: Grant, targets: Iterable[str] | None = None) -> None:
         """Take targets, or all, from a grant; whoever waits for them gets his turn."""
+        if targets is None and not self._waiting:
+            for target in grant.targets:
+                del self.held[target]
+            grant.targets.clear()
+            self.grants.pop((grant.job_id, grant.token), None)
+            return
         ready: list[Request] = []
         for target in list(grant.targets) if targets is None else targets:
             if self.held.get(target) is grant:
@@ -188,11 +194,13 @@ class LockQueue:
         now = self._clock()
         grant = Grant(request.job_id, self.token, now + self._duration)
         grant.targets = dict.fromkeys(chosen, now)
-        for target in request.own.intersection(chosen):
+        for target in request.own.intersection(chosen) if request.own else ():
             former = self.held[target]
             grant.targets[target] = former.targets[target]
             self._take_back(former, target)
-        request.fresh = tuple(target for target in chosen if target not in request.own)
+        request.fresh = (
+            tuple(target for target in chosen if target not in request.own) if request.own else chosen
+        )
         self.held.update(dict.fromkeys(chosen, grant))
         self.grants[grant.job_id, grant.token] = grant
         return grant

@@ -257,7 +257,7 @@ def _checked(job_id: int, targets: Sequence[str], count: int | None) -> tuple[st
     wanted = tuple(dict.fromkeys(targets))
     if job_id <= 0:
         raise ValueError(f"job {job_id} cannot own a lock")
-    if not all(target.strip() for target in wanted):
+    if not all(map(str.strip, wanted)):
         raise ValueError("a target to lock has no ID")
     if count is not None and not 0 <= count <= len(wanted):
         raise ValueError(f"{count} of {len(wanted)} targets cannot be locked")

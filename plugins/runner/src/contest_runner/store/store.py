@@ -84,6 +84,8 @@ class Store:
         # The engine calls these for every event: no method of ours in between.
         self.append = self._writer.append
         """Add an event to the batch being gathered. The order of the arguments is that of the table's columns."""
+        self.append_each = self._writer.append_each
+        """Add an event that many targets have in common."""
         self.committed = self._writer.committed
         """A future: all that was appended so far is on disk. Raises StoreFailed or StoreClosed."""
         self.room = self._writer.room

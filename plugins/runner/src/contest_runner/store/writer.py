@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time as _time
 from asyncio import AbstractEventLoop, Future, to_thread
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
@@ -109,6 +109,31 @@ class Writer:
         if payload is not None:
             self._payload += len(payload)
         if not self._scheduled:
+            self._schedule()
+
+    def append_each(
+        self,
+        job_id: int,
+        sequence: int,
+        run_id: int | None,
+        test: str | None,
+        phase: str | None,
+        attempt: int | None,
+        targets: Sequence[str],
+        name: str,
+        time: int,
+        token: int | None,
+    ) -> None:
+        """Add a row of each target, alike but for that; `sequence` is the first one's."""
+        cells, position = self._cells, self._next
+        for target in targets:
+            cells += (
+                position, job_id, sequence, run_id, test, phase, attempt, None, target, name, time, None, token,
+            )  # fmt: skip
+            position += 1
+            sequence += 1
+        self._next = position
+        if targets and not self._scheduled:
             self._schedule()
 
     @property
