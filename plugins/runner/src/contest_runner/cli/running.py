@@ -212,6 +212,7 @@ class Running:
                 group.create_task(lines.run()),
                 group.create_task(self._look(job_id)),
                 group.create_task(self._stop_when_cancelled(caller, job_id)),
+                group.create_task(self._cancel_when_unread(lines)),
             ]
             await self._follow(caller, job_id, lines)
             if self._options.as_json:
@@ -229,9 +230,6 @@ class Running:
                     self._following.happened(event, self._runs)
                 if self._options.as_json:
                     await lines.write(msgspec.json.encode(event))
-                    if lines.error is not None and not self._cancelled.is_set():
-                        self._following.tell(f"{_unwritten(lines.error)}: cancelling the job")
-                        self._cancelled.set()
 
     async def _finish(self, lines: LineWriter) -> None:
         """Waits for the reader of stdout; not for long where the job was cancelled."""
@@ -244,6 +242,13 @@ class Running:
             lines.give_up()
             writing.cancel()
             cancelled.cancel()
+
+    async def _cancel_when_unread(self, lines: LineWriter) -> None:
+        """The write that finds nobody may be of the last event for hours: it counts at once, not at the next."""
+        error = await lines.failed()
+        if not self._cancelled.is_set():
+            self._following.tell(f"{_unwritten(error)}: cancelling the job")
+            self._cancelled.set()
 
     async def _stop_when_cancelled(self, caller: Caller, job_id: int) -> None:
         await self._cancelled.wait()

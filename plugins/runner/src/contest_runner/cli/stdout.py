@@ -93,6 +93,13 @@ class LineWriter:
                 self._busy = False
                 self._changed.notify_all()
 
+    async def failed(self) -> OSError:
+        """Returns when nothing can be written any more, and why."""
+        async with self._changed:
+            while self._error is None:
+                await self._changed.wait()
+            return self._error
+
     async def finish(self) -> None:
         """Returns when everything is written, or cannot be."""
         async with self._changed:
