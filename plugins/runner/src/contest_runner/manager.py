@@ -78,7 +78,7 @@ from contest_runner.store import (
 from contest_runner.store.locker import Locker
 from contest_runner.times import moment
 from contest_runner.watchdog import Watchdog
-from contest_runner.watching import StoreWatch
+from contest_runner.watching import Watches
 
 MAX_START_KEY_BYTES: Final = 256
 
@@ -119,6 +119,7 @@ class LocalJobManager(JobManager):
         self._catalog: Catalog
         self._runner: Runner
         self._answers: Answers
+        self._watches: Watches
         self._group: asyncio.TaskGroup
         self._running: set[asyncio.Task[None]] = set()
         self._creating = 0
@@ -181,6 +182,7 @@ class LocalJobManager(JobManager):
             changed=self._changed,
         )
         self._answers = Answers(self._store, self._runner.jobs)
+        self._watches = Watches(self._store)
         await self._locker.open()
         stack.enter_context(Watchdog())
 
@@ -198,6 +200,7 @@ class LocalJobManager(JobManager):
         await self._end(await context.stopping())
         escalation = self._group.create_task(self._escalate(context), name="escalation")
         await self.idle()
+        await self._watches.finish()
         escalation.cancel()
         renewing.cancel()
 
@@ -405,7 +408,7 @@ class LocalJobManager(JobManager):
 
     def watch(self, message: EventWatchMsg, caller: Caller) -> AbstractAsyncContextManager[Watch]:
         """Follows the store's feed."""
-        return StoreWatch(self._store, message.job_id, message.since)
+        return self._watches.make(message.job_id, message.since)
 
     async def _row(self, job_id: int) -> JobRow:
         row = await self._store.job(job_id) if 0 < job_id < 2**63 else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import deque
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -54,11 +56,42 @@ def read_cursor(store: Store, job_id: int | None, cursor: Cursor) -> int:
     return int(position)
 
 
+_LAST_READ: Final = 1.0
+"""Seconds that readers have at the end of a server to take what they have not read."""
+
+_LOOK: Final = 0.01
+
+
+class Watches:
+    """The watches of a store that are read just now."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._reading: set[StoreWatch] = set()
+
+    def make(self, job_id: int | None, since: Cursor | None) -> StoreWatch:
+        """A watch; raises `InvalidParameters` for a cursor of another store or feed."""
+        return StoreWatch(self._store, job_id, since, self._reading)
+
+    async def finish(self) -> None:
+        """Returns when all have read what there is; those that do not read are not waited for long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_READ):
+                await asyncio.sleep(_LOOK)  # lets those come to their turn that the last commit has woken
+                while not all(watch.waiting for watch in self._reading):  # noqa: ASYNC110 the end, once
+                    await asyncio.sleep(_LOOK)
+
+
 class StoreWatch(Watch):
     """One reader of the feed; its own context manager."""
 
-    def __init__(self, store: Store, job_id: int | None, since: Cursor | None) -> None:
+    def __init__(
+        self, store: Store, job_id: int | None, since: Cursor | None, reading: set[StoreWatch]
+    ) -> None:
+        self.waiting = False
+        """It has given out all that there is."""
         self._store = store
+        self._reading = reading
         self._job_id = job_id
         self._position = 0 if since is None else read_cursor(store, job_id, since)
         self._from_now = since is None and job_id is None
@@ -78,11 +111,13 @@ class StoreWatch(Watch):
         self.cursor = make_cursor(self._store, self._job_id, self._position)
         self._changes = self._store.changes(self._job_id)
         self._changes.__enter__()
+        self._reading.add(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._reading.discard(self)
         if self._changes is not None:
             self._changes.__exit__(kind, error, trace)
 
@@ -94,7 +129,7 @@ class StoreWatch(Watch):
         self._position = row.position
         self.cursor = make_cursor(self._store, self._job_id, row.position)
         if self._job_id is not None and row.test is None and row.name in _ENDS:
-            self._ended = True
+            self._ended = self.waiting = True
         return as_event(row, self.cursor)
 
     async def _read(self) -> bool:
@@ -105,8 +140,13 @@ class StoreWatch(Watch):
                 self._events.extend(rows)
                 return True
             if self._job_id is not None and await self._job_has_ended():
+                self.waiting = True
                 return False
-            await self._changes.wait(self._position)
+            self.waiting = True
+            try:
+                await self._changes.wait(self._position)
+            finally:
+                self.waiting = False
         except StoreError:
             return False
         return True
