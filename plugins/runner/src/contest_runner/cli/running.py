@@ -210,7 +210,7 @@ class Running:
         async with asyncio.TaskGroup() as group:
             beside = [
                 group.create_task(lines.run()),
-                group.create_task(self._look(job_id)),
+                group.create_task(self._look(job_id, lines)),
                 group.create_task(self._stop_when_cancelled(caller, job_id)),
                 group.create_task(self._cancel_when_unread(lines)),
             ]
@@ -244,7 +244,7 @@ class Running:
             cancelled.cancel()
 
     async def _cancel_when_unread(self, lines: LineWriter) -> None:
-        """The write that finds nobody may be of the last event for hours: it counts at once, not at the next."""
+        """The next event, whose writing would fail, may come in hours."""
         error = await lines.failed()
         if not self._cancelled.is_set():
             self._following.tell(f"{_unwritten(error)}: cancelling the job")
@@ -255,9 +255,11 @@ class Running:
         with suppress(JobEnded):
             (await self._server.api.stop(caller, job_id)).result()
 
-    async def _look(self, job_id: int) -> None:
+    async def _look(self, job_id: int, lines: LineWriter) -> None:
         while True:
             self._following.look(self._manager.running(job_id), self._server.readiness())
+            if self._options.as_json:
+                await lines.look()
             await asyncio.sleep(REFRESH)
 
     @property

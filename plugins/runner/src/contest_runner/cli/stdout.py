@@ -6,6 +6,7 @@ Used by `run`. A reader that is slow slows the reading of events, never the job;
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
 import sys
@@ -91,6 +92,15 @@ class LineWriter:
                 self._error = error
             async with self._changed:
                 self._busy = False
+                self._changed.notify_all()
+
+    async def look(self) -> None:
+        """Notices that the reader is gone also while there is nothing to write."""
+        poller = select.poll()
+        poller.register(self._descriptor, 0)
+        if self._error is None and any(seen & select.POLLERR for _, seen in poller.poll(0)):
+            async with self._changed:
+                self._error = BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
                 self._changed.notify_all()
 
     async def failed(self) -> OSError:
