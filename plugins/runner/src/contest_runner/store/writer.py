@@ -4,9 +4,10 @@ Tasks of the event loop append rows and operations; one thread commits them. A c
 none is under way; while one is, the next batch gathers: no timer, so a lone job does not wait and a thousand
 share each sync. Batches are committed in the order in which they were gathered, one after the other.
 
-While a commit is under way the loop sleeps ten microseconds each millisecond. Without that, a loop whose
+While a commit is under way a busy loop sleeps ten microseconds each millisecond. Without that, a loop whose
 slices are shorter than the interpreter's switch interval takes the interpreter's lock back at each turn
-before the thread gets it, and the thread stands still.
+before the thread gets it, and the thread stands still. A loop that rests is in nobody's way: there the sleep,
+which is never as short as it is asked for, would only delay what the commit wakes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
+from time import monotonic, thread_time
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
@@ -40,6 +42,10 @@ LAST_DELAY = 5.0
 
 NUDGE_EVERY = 0.001
 NUDGE = 0.00001
+BUSY = 0.5
+"""The share of the time that a busy loop works."""
+NUDGE_ALWAYS = 0.005
+"""Seconds of one commit after which the loop is taken for busy, whatever it seems."""
 
 
 class Later(Protocol):
@@ -77,6 +83,9 @@ class Writer:
         self._future: Callable[[], Future[None]] = partial(Future, loop=loop)
         self._out: Batch | None = None
         self._nudging = False
+        self._sent = 0.0
+        self._looked = 0.0
+        self._worked = 0.0
         self._delay = 0.0
         self._resting = False
         self._error: StoreError | None = None
@@ -207,15 +216,21 @@ class Writer:
             self._send(batch)
 
     def _send(self, batch: Batch) -> None:
+        self._sent = monotonic()
         self._work.put(batch)
         if not self._nudging:
             self._nudging = True
+            self._looked, self._worked = self._sent, thread_time()
             self._loop.call_later(NUDGE_EVERY, self._nudge)
 
     def _nudge(self) -> None:
         self._nudging = self._out is not None and not self._resting
         if self._nudging:
-            _time.sleep(NUDGE)
+            now, worked = monotonic(), thread_time()
+            busy = worked - self._worked > BUSY * (now - self._looked)
+            if busy or now - self._sent > NUDGE_ALWAYS:
+                _time.sleep(NUDGE)
+            self._looked, self._worked = now, worked
             self._loop.call_later(NUDGE_EVERY, self._nudge)
 
     def _serve(self) -> None:
