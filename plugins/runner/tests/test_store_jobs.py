@@ -243,6 +243,30 @@ async def test_the_end_of_a_job_is_one_with_its_last_events_reports_and_intents(
     assert await store.unfinished() == []
 
 
+async def test_the_last_run_is_stored_with_the_end_of_its_job_or_neither_is(store: Store) -> None:
+    lease = await owned(store)
+    await store.save(lease, SavedState(run_id=1, test_index=0, attempt=0, step="s", target="t", state="1"))
+    report = ReportRow(run_id=1, position=0, reporter="r", time=1, success=True, data="null")
+
+    def broken() -> bytes:
+        raise ValueError("no status")
+
+    run = NewRun(run_id=1, start_time=1, end_time=2, status=broken)
+    with pytest.raises(ValueError, match="no status"):
+        await store.finish_job(lease, ended(), [report], run=run)
+    job = await store.job(lease.job_id)
+    assert job is not None
+    assert job.end_time is None
+    whole = NewRun(run_id=1, start_time=1, end_time=2, status=b"status")
+    await store.finish_job(lease, ended(), [report], run=whole)
+    assert [row.status for row in await store.runs(lease.job_id)] == [b"status"]
+    assert await store.reports(lease.job_id) == [report]
+    assert await store.saved_states(lease.job_id, 1) == []
+    with pytest.raises(LeaseLost):
+        await store.finish_job(lease, ended(), [], run=NewRun(run_id=2, start_time=1, end_time=2, status=b""))
+    assert len(await store.runs(lease.job_id)) == 1
+
+
 async def test_unfinished_jobs_come_with_plan_and_open_intents(store: Store) -> None:
     done, waiting = await owned(store), await owned(store, plan='{"tests": [1]}')
     await store.finish_job(done, ended(), [])

@@ -210,7 +210,10 @@ class Acquiring:
         self._locker.release_soon(job.id, attempt.token, free)
         if len(free) < len(acquired.targets):
             self._locker.keep(job.id, attempt.token)
-        await self._store.release_acquisition(job.lease, attempt.run_id, attempt.test_index, attempt.number)
+        # The next write that is waited for comes after it, and fails where this one fails.
+        self._store.release_acquisition(
+            job.lease, attempt.run_id, attempt.test_index, attempt.number
+        ).add_done_callback(_seen)
         if failure is not None and job.stopping.why is None:
             raise failure
 
@@ -241,7 +244,10 @@ class Acquiring:
         # A stop does not shorten it: what was acquired is given back on every path.
         task = asyncio.ensure_future(_blamed(job, "release", release()))
         try:
-            await asyncio.wait([task], timeout=max(0.0, patience))
+            # Much of what is released needs nothing but one turn of the loop.
+            await asyncio.sleep(0)
+            if not task.done():
+                await asyncio.wait([task], timeout=max(0.0, patience))
         finally:
             if not task.done():
                 task.cancel()
@@ -253,6 +259,11 @@ class Acquiring:
             blame = Blame.PLUGIN if isinstance(error, _ManagerFault) else Blame.INFRASTRUCTURE
             raise JobFailed(f"failed to release targets: {storable(error)}", blame=blame) from None
         task.result()
+
+
+def _seen(write: asyncio.Future[None]) -> None:
+    if not write.cancelled():
+        write.exception()
 
 
 async def _blamed(job: Job, what: str, work: Coroutine[Any, Any, T]) -> T:

@@ -433,6 +433,7 @@ class Attempt:
             target=flow.target.id,
             state=state.decode(),
         )
+        self.job.saves = True
         await self._store.save(self.job.lease, kept)
 
     async def ensure_lock(self, target: str, seconds: float) -> None:

@@ -53,13 +53,12 @@ async def while_running(
 ) -> T:
     """The result of the work. Raises `JobStopped`, `TooLate` (after `patience` seconds), or what it raises."""
     task = asyncio.ensure_future(work)
-    if job.stopping.why is None and await _quick(task):
-        return task.result()
-    stopped = asyncio.ensure_future(_stop_of(job))
     try:
-        await asyncio.wait([task, stopped], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        # Much of what is asked needs nothing but one turn of the loop.
+        await asyncio.sleep(0)
+        if not task.done():
+            await _stopped_or_done(job, task, patience)
     finally:
-        stopped.cancel()
         if ended_by_us := not task.done():
             task.cancel()
             await asyncio.wait([task], timeout=stubborn)
@@ -75,19 +74,17 @@ async def while_running(
     raise TooLate if job.stopping.why is None else JobStopped
 
 
-async def _quick(task: asyncio.Future[Any]) -> bool:
-    # Most of what is asked needs nothing but a turn of the loop or two: it is spared the second task.
-    for _ in range(3):
-        await asyncio.sleep(0)
-        if task.done():
-            return True
-    return False
+async def _stopped_or_done(job: Job, task: asyncio.Future[Any], patience: float | None) -> None:
+    stopped = asyncio.get_running_loop().create_future()
+
+    def stop() -> None:
+        if not stopped.done():
+            stopped.set_result(None)
+
+    with job.stopping.calling(stop):
+        await asyncio.wait([task, stopped], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _seen(task: asyncio.Future[Any]) -> None:
     if not task.cancelled():
         task.exception()
-
-
-async def _stop_of(job: Job) -> None:
-    await job.stopping

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from contest_runner.binding import BoundSteps
     from contest_runner.plan import Plan
     from contest_runner.processes import JobProcesses, Supervisor, Survivor
-    from contest_runner.store import Lease, Store
+    from contest_runner.store import Lease, NewRun, ReportRow, Store
     from contest_runner.store.locker import Locker, Waiter
 
 _log = logging.getLogger("contest.runner")
@@ -92,6 +92,12 @@ class Job:
         """What outlived a stop: target ID to a description."""
         self.survivors: dict[int, str] = {}
         """Processes that would not die, by number."""
+        self.saves = False
+        """A step may have saved something in the run that goes on."""
+        self.last_run: NewRun | None = None
+        """The run that the end of the job writes down,"""
+        self.last_reports: Sequence[ReportRow] = []
+        """and what its reporters said."""
         self.said_cancelling = False
         """There is a `JobStateCancelling` among its events."""
         self.judged = False

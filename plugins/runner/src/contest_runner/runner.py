@@ -151,6 +151,7 @@ class Runner:
                 job, lambda run_id: self._trees(job, run_id), lambda row: self._judges(job, row)
             )
             job.run, job.run_start = recovered.tree, recovered.run_start
+            job.saves = True
         if job.state is JobState.STARTED:
             job.write("JobStateStarted")
         elif not job.said_cancelling:
@@ -186,6 +187,7 @@ class Runner:
             job.log.exception("the end of the job failed")
             job.run = None
             job.reports = []
+            job.last_run, job.last_reports = None, []
             job.blame(Blame.SERVER)
             await self._end(job, JobState.FAILED, f"{type(failure).__name__}: {failure}")
 
@@ -288,7 +290,8 @@ class Runner:
             if recovered is not None and number in recovered.finished_tests:
                 continue
             await self._one_test(job, run_id, number, test, bound[number], recovered)
-        await self._finish_run(job, run_id, report=job.stopping.why is None)
+        last = run_id == job.plan.runs and not job.plan.final_reporters
+        await self._finish_run(job, run_id, report=job.stopping.why is None, last=last)
 
     async def _one_test(
         self,
@@ -330,7 +333,7 @@ class Runner:
 
     # --- reports
 
-    async def _finish_run(self, job: Job, run_id: int, *, report: bool) -> None:
+    async def _finish_run(self, job: Job, run_id: int, *, report: bool, last: bool) -> None:
         assert job.run is not None
         tree = job.run
         if report:
@@ -338,10 +341,19 @@ class Runner:
                 await self._report(job, plan, run_id, position, tree.status)
         rows = [_report_row(report, position) for position, report in enumerate(job.reports)]
         run = NewRun(
-            run_id=run_id, start_time=job.run_start, end_time=self.store.now(), status=lambda: pack(tree)
+            run_id=run_id,
+            start_time=job.run_start,
+            end_time=self.store.now(),
+            status=lambda: pack(tree),
+            saves=job.saves,
         )
-        await self.store.finish_run(job.lease, run, rows)
-        job.run = None
+        if last:
+            # The end of the job, which comes next, writes it down too; until then the run is shown as it is.
+            job.last_run, job.last_reports = run, rows
+        else:
+            await self.store.finish_run(job.lease, run, rows)
+            job.run = None
+            job.saves = False
         job.reports = []
 
     async def _final_reports(self, job: Job) -> None:
@@ -403,8 +415,8 @@ class Runner:
     # --- the end
 
     async def _end(self, job: Job, state: JobState, error: str) -> None:
-        if job.run is not None:
-            await self._finish_run(job, job.run.status.run_id, report=False)
+        if job.run is not None and job.last_run is None:
+            await self._finish_run(job, job.run.status.run_id, report=False, last=True)
         await job.end_processes(job.process_grace)
         if job.stopping.why is not None:
             state = JobState.CANCELLED
@@ -429,7 +441,7 @@ class Runner:
             end_time=self.store.now(),
         )
         rows = [_report_row(report, position) for position, report in enumerate(job.reports)]
-        await self.store.finish_job(job.lease, end, rows)
+        await self.store.finish_job(job.lease, end, [*job.last_reports, *rows], run=job.last_run)
         job.log.info(
             "job %d (%s) ended: %s, %s%s",
             job.id,

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     literal_column,
@@ -58,6 +59,17 @@ def _at(table: Table, *names: str) -> list[ColumnElement[bool]]:
     return [table.c[name] == bindparam(f"at_{name}") for name in names]
 
 
+def _owned_insertion(table: Table, *unless: str) -> Prepared:
+    """Inserts one row where the lease holds and no row has the same values in the columns `unless`."""
+    names = [column.name for column in table.columns]
+    values = {column.name: bindparam(column.name, type_=column.type) for column in table.columns}
+    conditions = [_jobs.job_id == bindparam("owner_id"), _jobs.lease_token == bindparam("owner_token")]
+    if unless:
+        same = [table.c[name] == values[name] for name in unless]
+        conditions.append(~exists().where(*same))
+    return Prepared(insert(table).from_select(names, select(*values.values()).where(*conditions)))
+
+
 _owned = _at(schema.jobs, "job_id", "lease_token")
 _attempt = ("job_id", "run_id", "test_index", "attempt")
 
@@ -97,12 +109,19 @@ _END_JOB = Prepared(
         lease_token=_jobs.lease_token + literal_column("1"),
     )
 )
-_INSERT_ACQUISITION = _insertion(schema.acquisitions)
+_INSERT_ACQUISITION = _owned_insertion(schema.acquisitions, *_attempt)
 _DELETE_ACQUISITION = Prepared(delete(schema.acquisitions).where(*_at(schema.acquisitions, *_attempt)))
 _RELEASE_ACQUISITION = Prepared(
-    update(schema.acquisitions).where(*_at(schema.acquisitions, *_attempt)).values(_binds("released"))
+    update(schema.acquisitions)
+    .where(
+        *_at(schema.acquisitions, *_attempt),
+        exists().where(
+            _jobs.job_id == schema.acquisitions.c.job_id, _jobs.lease_token == bindparam("owner_token")
+        ),
+    )
+    .values(_binds("released"))
 )
-_INSERT_RUN = _insertion(schema.runs)
+_INSERT_RUN = _owned_insertion(schema.runs)
 _INSERT_REPORT = _insertion(schema.reports)
 _DELETE_SAVED = Prepared(
     delete(schema.saved_states).where(*_at(schema.saved_states, *_attempt, "step", "target"))
@@ -180,25 +199,30 @@ def set_state(connection: Connection, lease: Lease, state: int, start_time: int 
 
 def record_acquisition(connection: Connection, lease: Lease, row: AcquisitionRow) -> None:
     """Remember which targets an attempt has; a resumed one may have others than before."""
+    values = structs.asdict(row)
+    if _inserted(connection, lease, _INSERT_ACQUISITION, values):
+        return
     _check(connection, lease)
     place = {"at_run_id": row.run_id, "at_test_index": row.test_index, "at_attempt": row.attempt}
     _DELETE_ACQUISITION.run(connection, at_job_id=lease.job_id, **place)
-    _INSERT_ACQUISITION.run(connection, job_id=lease.job_id, **structs.asdict(row))
+    _inserted(connection, lease, _INSERT_ACQUISITION, values)
 
 
 def release_acquisition(
     connection: Connection, lease: Lease, run_id: int, test_index: int, attempt: int
 ) -> None:
     """Remember that the attempt gave its targets back."""
-    _check(connection, lease)
-    _RELEASE_ACQUISITION.run(
+    released = _RELEASE_ACQUISITION.run(
         connection,
         at_job_id=lease.job_id,
         at_run_id=run_id,
         at_test_index=test_index,
         at_attempt=attempt,
         new_released=True,
+        owner_token=lease.token,
     )
+    if not released:
+        _check(connection, lease)
 
 
 def save(connection: Connection, lease: Lease, row: SavedState) -> None:
@@ -218,23 +242,22 @@ def finish_run(
     reports: Sequence[ReportRow],
 ) -> None:
     """Store a run that has ended; what its steps saved is of no more use."""
-    _check(connection, lease)
-    _INSERT_RUN.run(
-        connection,
-        job_id=lease.job_id,
-        run_id=run.run_id,
-        start_time=run.start_time,
-        end_time=run.end_time,
-        status=status(),
-    )
+    _insert_run(connection, lease, run, status)
     _insert_reports(connection, lease.job_id, reports)
-    _DELETE_RUNS_SAVED.run(connection, at_job_id=lease.job_id, at_run_id=run.run_id)
 
 
 def finish_job(
-    connection: Connection, lease: Lease, end: JobEnd, reports: Sequence[ReportRow], release_token: int | None
+    connection: Connection,
+    lease: Lease,
+    end: JobEnd,
+    reports: Sequence[ReportRow],
+    run: NewRun | None,
+    status: Callable[[], bytes] | None,
+    release_token: int | None,
 ) -> None:
-    """End the job: state, reports, lease, intents and locks."""
+    """End the job: its last run where that is given, state, reports, lease, intents and locks."""
+    if run is not None and status is not None:
+        _insert_run(connection, lease, run, status)
     values = {f"new_{name}": value for name, value in structs.asdict(end).items()}
     _owning(connection, lease, _END_JOB, **values)
     _insert_reports(connection, lease.job_id, reports)
@@ -270,6 +293,24 @@ def _check(connection: Connection, lease: Lease) -> None:
 def _owning(connection: Connection, lease: Lease, change: Prepared, **values: Any) -> None:
     if not change.run(connection, at_job_id=lease.job_id, at_lease_token=lease.token, **values):
         raise LeaseLost(lease.job_id)
+
+
+def _inserted(connection: Connection, lease: Lease, insertion: Prepared, values: dict[str, Any]) -> bool:
+    owner = {"job_id": lease.job_id, "owner_id": lease.job_id, "owner_token": lease.token}
+    return bool(insertion.run(connection, **values, **owner))
+
+
+def _insert_run(connection: Connection, lease: Lease, run: NewRun, status: Callable[[], bytes]) -> None:
+    values = {
+        "run_id": run.run_id,
+        "start_time": run.start_time,
+        "end_time": run.end_time,
+        "status": status(),
+    }
+    if not _inserted(connection, lease, _INSERT_RUN, values):
+        raise LeaseLost(lease.job_id)
+    if run.saves:
+        _DELETE_RUNS_SAVED.run(connection, at_job_id=lease.job_id, at_run_id=run.run_id)
 
 
 def _insert_reports(connection: Connection, job_id: int, reports: Sequence[ReportRow]) -> None:

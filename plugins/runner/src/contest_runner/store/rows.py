@@ -143,6 +143,8 @@ class NewRun(Struct, frozen=True, kw_only=True):
     end_time: int
     status: bytes | Callable[[], bytes]
     """In the engine's compact form; a function is called once, by the writer's thread."""
+    saves: bool = True
+    """False: no step has saved anything in it."""
 
 
 class RunRow(Struct, frozen=True, kw_only=True):

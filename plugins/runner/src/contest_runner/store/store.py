@@ -189,10 +189,10 @@ class Store:
         """Remember the targets of an attempt. Raises LeaseLost."""
         await self.write(lambda connection: operations.record_acquisition(connection, lease, acquisition))
 
-    async def release_acquisition(self, lease: Lease, run_id: int, test_index: int, attempt: int) -> None:
-        """Remember that an attempt gave its targets back. Raises LeaseLost."""
+    def release_acquisition(self, lease: Lease, run_id: int, test_index: int, attempt: int) -> Future[None]:
+        """Remember that an attempt gave its targets back, in the batch being gathered. Raises LeaseLost."""
         place = (run_id, test_index, attempt)
-        await self.write(lambda connection: operations.release_acquisition(connection, lease, *place))
+        return self.write_soon(lambda connection: operations.release_acquisition(connection, lease, *place))
 
     async def save(self, lease: Lease, state: SavedState) -> None:
         """Keep what a step saved, in place of what it saved before. Raises LeaseLost."""
@@ -207,14 +207,24 @@ class Store:
         await self.write(lambda connection: operations.finish_run(connection, lease, run, status, reports))
 
     async def finish_job(
-        self, lease: Lease, end: JobEnd, reports: Sequence[ReportRow], *, release_token: int | None = None
+        self,
+        lease: Lease,
+        end: JobEnd,
+        reports: Sequence[ReportRow],
+        *,
+        run: NewRun | None = None,
+        release_token: int | None = None,
     ) -> None:
-        """End a job in one transaction with what was appended before: state, final reports, lease, intents.
+        """End a job in one transaction with what was appended before: state, reports, lease, intents.
 
-        With a token also the locks that the job has under it. Raises LeaseLost.
+        With a run also that, as `finish_run` does; with a token also the locks that the job has under it. Raises
+        LeaseLost.
         """
+        status = None if run is None else _once(run.status)
         done = self.write_soon(
-            lambda connection: operations.finish_job(connection, lease, end, reports, release_token)
+            lambda connection: operations.finish_job(
+                connection, lease, end, reports, run, status, release_token
+            )
         )
         if release_token is not None:
             done.add_done_callback(partial(self._freed, lease.job_id, release_token))
