@@ -141,6 +141,7 @@ class Server:
     async def _live(self) -> None:
         try:
             async with AsyncExitStack() as stack:
+                self._claim(stack)
                 await self._enter(stack)
                 async with asyncio.TaskGroup() as group:
                     await self._run(group)
@@ -149,6 +150,14 @@ class Server:
             self._fail(error)
         finally:
             self._close()
+
+    def _claim(self, stack: AsyncExitStack) -> None:
+        for name, listener in self._listeners.items():
+            try:
+                stack.enter_context(listener.claim())
+            # The boundary to a listener's code, as in `_listen`: it is named.
+            except Exception as error:
+                raise StartError(_words(name, error)) from error
 
     async def _enter(self, stack: AsyncExitStack) -> None:
         for authenticator in self._authenticators:
@@ -264,9 +273,13 @@ class Server:
 def _start_error(listener: str, error: Exception) -> Exception:
     if isinstance(error, Exposed):
         return error  # it names the listener, and says what to do
-    start_error = StartError(f"listener {listener}: {str(error) or type(error).__name__}")
+    start_error = StartError(_words(listener, error))
     start_error.__cause__ = error
     return start_error
+
+
+def _words(listener: str, error: Exception) -> str:
+    return f"listener {listener}: {str(error) or type(error).__name__}"
 
 
 async def _finish(tasks: Collection[asyncio.Task[None]], seconds: float | None) -> None:

@@ -7,6 +7,7 @@ nothing of jobs. The server constructs it, gives it a context and ends it. Ours 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
@@ -61,6 +62,16 @@ class Listener(ABC):
     def __init__(self, settings: Any) -> None:
         """Keeps the settings (an instance of `Settings`); does no I/O."""
         self.settings = settings
+
+    def claim(self) -> AbstractContextManager[None]:
+        """What of the process itself this listener owns (stdin, stdout), for as long as the server lives.
+
+        The server enters it once, before the job manager is started and `serve` is called, and leaves it after
+        both have ended: a job that goes on after a crash is there before any listener. Raising while it is entered
+        fails the start-up and names the listener. Sockets belong in `serve`, which must do without a claim, too:
+        whoever calls it may not have made one. The default owns nothing.
+        """
+        return nullcontext()
 
     @abstractmethod
     async def serve(self, api: API, context: ListenerContext) -> None:

@@ -14,6 +14,7 @@ import click
 
 from contest_core.cli.group import Program
 from contest_core.core_version import CORE_VERSION
+from contest_core.standard_streams import give_stdout_away
 
 __all__ = ["main", "program"]
 
@@ -45,6 +46,7 @@ def main() -> None:
             if sys.stderr is not None:
                 sys.stderr.flush()
             os._exit(end.code)
+        give_stdout_away()
         raise
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, redirect_stdout
-from sys import stderr
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from contest_core.cli.failures import Failure
@@ -20,6 +19,7 @@ from contest_core.config import (
 from contest_core.job_manager import Termination
 from contest_core.plugins import Plugins, load_plugins
 from contest_core.server import ListenerOptions, ServerOptions, open_server
+from contest_core.standard_streams import stdout_diverted
 
 if TYPE_CHECKING:
     from contest_core.lifecycle import Server
@@ -30,8 +30,8 @@ def read_configuration(path: str | None) -> tuple[Configuration, Plugins]:
 
     Raises `ConfigurationError` with all problems; a plugin that failed is among them, as it may be the reason.
     """
-    # A plugin that prints while it is imported must not reach stdout, which may be a protocol's.
-    with redirect_stdout(stderr):
+    # What a plugin writes while it is imported must not reach stdout, which may be a protocol's.
+    with stdout_diverted():
         parsed = parse(path)
         plugins = load_plugins(disabled=parsed.disabled)
         try:
@@ -57,7 +57,7 @@ def construct_parts(configuration: Configuration) -> Parts:
         except OSError as error:
             where = f"cannot make {configuration.directory}, where the embedded default keeps its store"
             raise Failure(f"{where}: {error.strerror}; set XDG_STATE_HOME, or give a file with -c") from error
-    with redirect_stdout(stderr):
+    with stdout_diverted():
         return construct(configuration)
 
 

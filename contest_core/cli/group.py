@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import click
 
+from contest_core.standard_streams import stdout_diverted
+
 if TYPE_CHECKING:
     from contest_core.plugins import Plugins
 
@@ -91,7 +93,8 @@ class Program(Group):
             return None
         entry = plugins.commands.get(name)
         try:
-            return cast("click.Command", plugins.commands.load(name))
+            with stdout_diverted():
+                return cast("click.Command", plugins.commands.load(name))
         # The boundary to other people's code: whatever an import raises is theirs.
         except Exception as error:
             from contest_core.cli.failures import Failure
@@ -196,5 +199,7 @@ def plugins_of(ctx: click.Context) -> Plugins:
     if root.obj is None:
         from contest_core.plugins import load_plugins
 
-        root.obj = load_plugins()
+        # Stdout is the command's, whatever a plugin writes while it is imported.
+        with stdout_diverted():
+            root.obj = load_plugins()
     return cast("Plugins", root.obj)

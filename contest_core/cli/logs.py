@@ -145,7 +145,8 @@ class Log(logging.Handler):
 @contextmanager
 def logging_to_stderr(*, level: str = "info", form: str = "text") -> Iterator[Log]:
     """Sends all logs of the process to stderr while entered, and flushes them at the end."""
-    log = Log(LogStream(sys.stderr.fileno()), form=form)
+    # Where stderr was closed the program has opened the null device in its place.
+    log = Log(LogStream(2 if sys.stderr is None else sys.stderr.fileno()), form=form)
     root = logging.getLogger()
     before = root.level
     root.setLevel(level.upper())

@@ -1,6 +1,7 @@
 """`contest serve`: runs the server that a configuration describes until a signal or the end of input ends it.
 
-Nothing but a listener writes to stdout here: it may be a protocol's. What a person is told goes to stderr.
+Nothing but a listener writes to stdout here, from the first moment to the last: it may be a protocol's. What a person
+is told goes to stderr.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from contest_core.cli.loop import run_async
 from contest_core.cli.signals import Signals
 from contest_core.config import Configuration, Parts
 from contest_core.plugins import Plugins
+from contest_core.standard_streams import stdout_diverted
 
 _log = logging.getLogger("contest.program")
 
@@ -48,17 +50,22 @@ def serve(ctx: click.Context, path: str | None, log_level: str, log_format: str)
 
     Exit status: 0 ended in good order, 2 the configuration is wrong, 3 a fault.
     """
+    with stdout_diverted():
+        status = _configure_and_serve(path, log_level, log_format)
+    ctx.exit(status)
+
+
+def _configure_and_serve(path: str | None, log_level: str, log_format: str) -> int:
     configuration, plugins = read_configuration(path)
     with logging_to_stderr(level=log_level, form=log_format) as log:
         for failed in failed_plugins(plugins):
             _log.warning("%s", failed)
         try:
             parts = construct_parts(configuration)
-            status = run_async(_serve(configuration, parts, plugins, log), serving=True)
+            return run_async(_serve(configuration, parts, plugins, log), serving=True)
         # The boundary around the whole server: whatever ended it is explained in the log, in its form.
         except Exception as error:
-            status = _explain(error, log)
-    ctx.exit(status)
+            return _explain(error, log)
 
 
 async def _serve(configuration: Configuration, parts: Parts, plugins: Plugins, log: Log) -> int:

@@ -1,7 +1,8 @@
 """Takes the standard descriptors away from everybody else, for as long as they carry the protocol.
 
 Called by the listener. While they are taken, descriptor 0 is the null device and descriptor 1 is stderr, for
-Python, for C and for every child: nothing but the listener can eat a request or tear an answer.
+Python, for C and for every child: nothing but the listener can eat a request or tear an answer. What of that
+concerns stdout is the core's, as the program keeps it clean before there is any listener.
 
 A descriptor that was closed when Python started may be anything by now, an event loop's own for example: it is
 not touched.
@@ -10,12 +11,12 @@ not touched.
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TextIO
+
+from contest_core.standard_streams import private_copy, stdout_diverted
 
 _taken = False
 
@@ -34,12 +35,11 @@ def take_standard_streams() -> Iterator[tuple[int, int]]:
     with ExitStack() as stack:
         _taken = True
         stack.callback(_release)
-        sink = _divert(stack, 1, _open_stderr())
-        stack.enter_context(_replace_stdout())
-        source = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        if sys.__stdin__ is None:
-            stack.callback(os.close, source)
-        else:
+        sink = stack.enter_context(stdout_diverted())
+        stack.callback(_flush_c)
+        source = os.open(os.devnull, os.O_RDONLY)
+        stack.callback(os.close, source)
+        if sys.__stdin__ is not None:
             source = _divert(stack, 0, source)
         yield source, sink
 
@@ -49,43 +49,16 @@ def _release() -> None:
     _taken = False
 
 
-def _open_stderr() -> int:
-    if sys.__stderr__ is None:
-        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    return os.dup(2)
+def _flush_c() -> None:
+    """Writes what C has buffered, an extension's `printf`, before stdout is back."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).fflush(None)
 
 
 def _divert(stack: ExitStack, descriptor: int, instead: int) -> int:
     """Puts another file in the descriptor's place until the stack ends; gives the original's private copy."""
-    try:
-        # Above the standard ones, of which some may be closed.
-        private = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
-        stack.callback(os.close, private)
-        os.dup2(instead, descriptor)
-        stack.callback(os.dup2, private, descriptor)
-    finally:
-        os.close(instead)
+    private = private_copy(descriptor)
+    stack.callback(os.close, private)
+    os.dup2(instead, descriptor)
+    stack.callback(os.dup2, private, descriptor)
     return private
-
-
-@contextmanager
-def _replace_stdout() -> Iterator[None]:
-    """Makes `sys.stdout` stderr. What anybody has buffered for stdout is written before stdout is back."""
-    before = sys.stdout
-    sys.stdout = sys.stderr
-    try:
-        _flush(before, sys.__stdout__)
-        yield
-    finally:
-        sys.stdout = before
-        _flush(before, sys.__stdout__)
-        # And what C has buffered: an extension's printf.
-        with suppress(AttributeError, OSError):
-            ctypes.CDLL(None).fflush(None)
-
-
-def _flush(*streams: TextIO | None) -> None:
-    for stream in streams:
-        if stream is not None:
-            with suppress(OSError, ValueError):
-                stream.flush()

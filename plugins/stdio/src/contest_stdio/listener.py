@@ -1,7 +1,8 @@
 """The listener `stdio`: JSON-RPC 2.0, one message a line, on stdin and stdout.
 
-The server gives it an API and a context; it owns the two descriptors, cuts lines, and hands them to a
-`contest_core.rpc.Session`, which does the rest. There are three ends:
+The server gives it an API and a context; it owns the two descriptors, from before the job manager's start to the
+end of the server (`claim`), cuts lines, and hands them to a `contest_core.rpc.Session`, which does the rest. There
+are three ends:
 
 - stdin ends: what was asked is answered, the core is told (`end_of_input`: where this is the only listener the
   server ends in good order, and answers until then), and what is left is written;
@@ -13,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -39,13 +41,29 @@ class StdioListener(Listener):
     def __init__(self, settings: StdioSettings) -> None:
         super().__init__(settings)
         self._settings = settings
+        self._claimed: tuple[int, int] | None = None
+
+    def claim(self) -> AbstractContextManager[None]:
+        """Takes stdin and stdout. Entering it raises `OSError` where stdout is closed, or both are taken already."""
+        return self._claim()
+
+    @contextmanager
+    def _claim(self) -> Iterator[None]:
+        with take_standard_streams() as self._claimed:
+            try:
+                yield
+            finally:
+                self._claimed = None
 
     async def serve(self, api: API, context: ListenerContext) -> None:
         """Serves until stdin ends, its reader goes away, or the server ends.
 
-        Raises `OSError` where stdout is closed, stdin cannot be read (it is a directory) or stdout cannot be
-        written (a full disk); in the last case, after the server has ended in good order.
+        Raises `OSError` where stdin cannot be read (it is a directory) or stdout cannot be written (a full disk);
+        in the last case, after the server has ended in good order. Nobody has to have entered `claim`.
         """
+        if self._claimed is not None:
+            await self.serve_descriptors(api, context, *self._claimed)
+            return
         with take_standard_streams() as (source, sink):
             await self.serve_descriptors(api, context, source, sink)
 

@@ -36,9 +36,10 @@ from contest_core.cli.output import count, out, say
 from contest_core.cli.signals import Signals
 from contest_core.cli.status_text import MAX_RUNS
 from contest_core.cli.waiting import exit_by_verdict
+from contest_core.standard_streams import stdout_diverted
 from contest_runner.cli.following import REFRESH, Following
 from contest_runner.cli.report import report_lines, verdict_line
-from contest_runner.cli.stdout import LineWriter, own_stdout
+from contest_runner.cli.stdout import LineWriter
 from contest_runner.manager import LocalJobManager
 from contest_runner.settings import LocalSettings
 
@@ -117,7 +118,7 @@ class Running:
         # A job that was interrupted and goes on in a kept store is waited for, too.
         options = ServerOptions(plugins=self._plugins, event_timeout=_ANSWER, at_exit=Termination.DRAIN)
         with signals, ExitStack() as stdout:
-            descriptor = stdout.enter_context(own_stdout())
+            descriptor = stdout.enter_context(stdout_diverted())
             try:
                 async with open_server(self._manager, options=options) as self._server:
                     signals.attach(self._terminate)

@@ -1,4 +1,4 @@
-"""Stdout of `contest run`: what a job's steps print goes to stderr, and events are written without blocking the loop.
+"""Writes the events of `contest run --json` to stdout without blocking the loop.
 
 Used by `run`. A reader that is slow slows the reading of events, never the job; one that is gone is told of.
 """
@@ -9,9 +9,6 @@ import asyncio
 import errno
 import os
 import select
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from typing import Final
 
 _LIMIT: Final = 1 << 20
@@ -22,34 +19,6 @@ _CHUNK: Final = 4096
 
 _LOOK: Final = 100
 """Milliseconds from one look whether the reader was given up to the next."""
-
-
-@contextmanager
-def own_stdout() -> Iterator[int]:
-    """Gives a private descriptor of what stdout was; until the end, descriptor 1 and `sys.stdout` are stderr."""
-    with ExitStack() as stack:
-        if sys.__stdout__ is None:  # closed by whoever started the program: descriptor 1 may be anything
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            stack.callback(os.close, nowhere)
-            yield nowhere
-            return
-        private = os.dup(1)
-        stack.callback(os.close, private)
-        _put_in_place_of_stdout(2 if sys.__stderr__ is not None else None)
-        stack.callback(os.dup2, private, 1)
-        stack.enter_context(redirect_stdout(sys.stderr))
-        yield private
-
-
-def _put_in_place_of_stdout(descriptor: int | None) -> None:
-    with suppress(OSError, ValueError):
-        sys.stdout.flush()
-    if descriptor is not None:
-        os.dup2(descriptor, 1)
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
 
 
 class LineWriter:
