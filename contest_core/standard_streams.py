@@ -15,14 +15,24 @@ from typing import TextIO
 _original: int | None = None
 """A private descriptor of what stdout was, while it is diverted."""
 
+_process_ends_with_program = False
+
+
+def end_process_with_program() -> None:
+    """Says that this process is the program and nothing else: it ends when the command has."""
+    global _process_ends_with_program
+    _process_ends_with_program = True
+
 
 @contextmanager
-def stdout_diverted() -> Iterator[int]:
+def stdout_diverted(*, to_the_end: bool = False) -> Iterator[int]:
     """Until the end, descriptor 1 and `sys.stdout` are stderr; gives a private descriptor of what stdout was.
 
     Within another one, which has to end later, it gives the same descriptor and changes nothing: so there is no
-    moment between two owners. Where the process was started with stdout closed the descriptor is the null device's.
-    Raises `OSError` where no more files can be opened.
+    moment between two owners. `to_the_end` is for a command that has nothing to write afterwards: in a process that
+    ends with the program stdout then stays diverted, for the threads and exit handlers that are left. Where the
+    process was started with stdout closed the descriptor is the null device's. Raises `OSError` where no more files
+    can be opened.
     """
     if _original is not None:
         yield _original
@@ -34,10 +44,13 @@ def stdout_diverted() -> Iterator[int]:
         else:
             private = private_copy(1)
         stack.callback(os.close, private)
+        put_back = not (to_the_end and _process_ends_with_program)
         if sys.__stdout__ is not None:
-            _put_stderr_in_its_place(stack, private)
+            _put_stderr_in_its_place()
+            if put_back:
+                stack.callback(os.dup2, private, 1)
         stack.enter_context(_known(private))
-        stack.enter_context(_replaced())
+        stack.enter_context(_replaced(put_back=put_back))
         yield private
 
 
@@ -52,24 +65,11 @@ def private_copy(descriptor: int) -> int:
         os.close(copy)
 
 
-def give_stdout_away() -> None:
-    """For the end of the program: what is left of it writes to stderr, and not behind the last line.
-
-    That is threads, exit handlers, and what C has buffered (an extension's `printf`), which is written at the exit.
-    """
-    # Where the last of it cannot be written, the interpreter says so.
-    with suppress(OSError, ValueError):
-        if sys.__stdout__ is not None and sys.__stderr__ is not None:
-            sys.__stdout__.flush()
-            os.dup2(2, 1)
-
-
-def _put_stderr_in_its_place(stack: ExitStack, private: int) -> None:
+def _put_stderr_in_its_place() -> None:
     instead = os.open(os.devnull, os.O_WRONLY) if sys.__stderr__ is None else private_copy(2)
     try:
         _flush(sys.stdout, sys.__stdout__)
         os.dup2(instead, 1)
-        stack.callback(os.dup2, private, 1)
     finally:
         os.close(instead)
 
@@ -85,14 +85,15 @@ def _known(private: int) -> Iterator[None]:
 
 
 @contextmanager
-def _replaced() -> Iterator[None]:
+def _replaced(*, put_back: bool) -> Iterator[None]:
     """Makes `sys.stdout` stderr. What anybody has buffered for stdout is written before stdout is back."""
     before = sys.stdout
     sys.stdout = sys.stderr
     try:
         yield
     finally:
-        sys.stdout = before
+        if put_back:
+            sys.stdout = before
         _flush(before, sys.__stdout__)
 
 

@@ -14,7 +14,7 @@ import click
 
 from contest_core.cli.group import Program
 from contest_core.core_version import CORE_VERSION
-from contest_core.standard_streams import give_stdout_away
+from contest_core.standard_streams import end_process_with_program
 
 __all__ = ["main", "program"]
 
@@ -37,6 +37,7 @@ def program() -> None:
 def main() -> None:
     """The console script: runs the program with the arguments of the process and exits."""
     _fill_standard_descriptors()
+    end_process_with_program()
     try:
         program.main(prog_name="contest")
     except SystemExit as end:
@@ -46,7 +47,6 @@ def main() -> None:
             if sys.stderr is not None:
                 sys.stderr.flush()
             os._exit(end.code)
-        give_stdout_away()
         raise
 
 

@@ -50,7 +50,7 @@ def serve(ctx: click.Context, path: str | None, log_level: str, log_format: str)
 
     Exit status: 0 ended in good order, 2 the configuration is wrong, 3 a fault.
     """
-    with stdout_diverted():
+    with stdout_diverted(to_the_end=True):
         status = _configure_and_serve(path, log_level, log_format)
     ctx.exit(status)
 

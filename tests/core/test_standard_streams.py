@@ -15,7 +15,7 @@ def run(code: str, *, redirections: str = "") -> tuple[str, str]:
     """Stdout and stderr of a Python process that runs this, with stdin, stdout or stderr as the shell makes it."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     prelude = "import os, sys\nfrom contest_core.standard_streams import "
-    prelude += "give_stdout_away, private_copy, stdout_diverted\n"
+    prelude += "end_process_with_program, stdout_diverted\n"
     done = subprocess.run(
         ["sh", "-c", f'exec "$@" {redirections}', "sh", sys.executable, "-c", prelude + code],
         capture_output=True,
@@ -96,12 +96,16 @@ def test_a_stdout_that_was_closed_is_the_null_device_and_what_took_its_place_is_
     assert err == "printed\n"
 
 
-def test_at_the_end_of_the_program_exit_handlers_write_to_stderr_and_nothing_is_lost() -> None:
-    out, err = run(
+def test_to_the_end_of_the_program_it_stays_diverted_also_for_exit_handlers() -> None:
+    command = (
         "import atexit\n"
         "atexit.register(lambda: (print('handler'), os.write(1, b'written\\n')))\n"
-        "sys.stdout.write('buffered\\n')\n"
-        "give_stdout_away()\n"
+        "with stdout_diverted(to_the_end=True) as stdout: os.write(stdout, b'owner\\n')\n"
+        "print('after')\n"
     )
-    assert out == "buffered\n"
-    assert sorted(err.splitlines()) == ["handler", "written"]
+    out, err = run(f"end_process_with_program()\n{command}")
+    assert out == "owner\n"
+    assert sorted(err.splitlines()) == ["after", "handler", "written"]
+    out, err = run(command)
+    assert sorted(out.splitlines()) == ["after", "handler", "owner", "written"]
+    assert err == ""

@@ -118,7 +118,7 @@ class Running:
         # A job that was interrupted and goes on in a kept store is waited for, too.
         options = ServerOptions(plugins=self._plugins, event_timeout=_ANSWER, at_exit=Termination.DRAIN)
         with signals, ExitStack() as stdout:
-            descriptor = stdout.enter_context(stdout_diverted())
+            descriptor = stdout.enter_context(stdout_diverted(to_the_end=self._options.as_json))
             try:
                 async with open_server(self._manager, options=options) as self._server:
                     signals.attach(self._terminate)
