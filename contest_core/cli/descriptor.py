@@ -54,6 +54,8 @@ def _content(path: str) -> bytes:
         say("reading a job descriptor from the terminal; end it with Ctrl-D")
     try:
         if path == "-":
+            if sys.stdin is None:
+                raise Failure("stdin is closed, and no file with a job descriptor is named", 2)
             content = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
             with open(path, "rb") as file:

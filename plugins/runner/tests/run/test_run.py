@@ -231,6 +231,25 @@ def test_a_closed_stdout_is_no_error(program: Any) -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_no_error(program: Any, closed: str) -> None:
+    command = ["sh", "-c", f'"$@" {closed}', "sh", *program.command, program.job(HELLO)]
+    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 40}
+    done = subprocess.run(command, cwd=program.folder, env=program.environment, **options)
+    assert done.returncode == 0
+    report = "" if " >&-" in closed else "verdict: passed (2 targets)\n"
+    assert done.stdout.endswith(report)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_stdin_is_no_job(program: Any) -> None:
+    command = ["sh", "-c", '"$@" <&-', "sh", *program.command]
+    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 40}
+    done = subprocess.run(command, cwd=program.folder, env=program.environment, **options)
+    assert done.returncode == 2
+    assert done.stderr == "contest: stdin is closed, and no file with a job descriptor is named\n"
+
+
 @pytest.mark.parametrize("grace", ["0s", "-1s", "soon", ""])
 def test_a_grace_that_is_none_is_refused(program: Any, grace: str) -> None:
     done = program.run(program.job(HELLO), "--stop-grace", grace)
