@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 from collections.abc import Collection, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from difflib import unified_diff
@@ -31,8 +30,8 @@ from contest_core import (
     EventStopMsg,
     EventValidateMsg,
     EventWatchMsg,
+    Interrupted,
     InvalidDescriptor,
-    InvalidParameters,
     JobEnded,
     JobManager,
     JobManagerContext,
@@ -40,7 +39,6 @@ from contest_core import (
     JobState,
     JobStatus,
     Lock,
-    Refusal,
     ResponseDataList,
     ResponseDataLocks,
     ResponseDataRetry,
@@ -50,20 +48,21 @@ from contest_core import (
     ResponseDataValidate,
     Secret,
     Severity,
+    ShuttingDown,
     StartKeyConflict,
     Termination,
     UnknownJob,
     Watch,
 )
-from contest_core.errors import ErrorRow
 from contest_core.plugins import load_plugins
 from contest_runner.answers import Answers
 from contest_runner.binding import BoundSteps, plan_secrets
 from contest_runner.catalog import Catalog
-from contest_runner.descriptor import TAG, read_descriptor
+from contest_runner.descriptor import read_descriptor
 from contest_runner.job import Job
 from contest_runner.plan import PLAN_FORMAT, Plan
 from contest_runner.processes import Supervisor
+from contest_runner.refusals import check_start_key, check_tags, refuses_for_store
 from contest_runner.runner import Runner, read_plan
 from contest_runner.settings import LocalSettings
 from contest_runner.stopping import StopReason
@@ -79,8 +78,6 @@ from contest_runner.store.locker import Locker
 from contest_runner.times import moment
 from contest_runner.watchdog import Watchdog
 from contest_runner.watching import Watches
-
-MAX_START_KEY_BYTES: Final = 256
 
 _LEASE_SECONDS: Final = 3600.0
 _KILL_GRACE: Final = 5.0
@@ -123,7 +120,11 @@ class LocalJobManager(JobManager):
         self._group: asyncio.TaskGroup
         self._running: set[asyncio.Task[None]] = set()
         self._creating = 0
-        """Jobs that are being written down: their requests were taken before the end began."""
+        """Jobs that are being written down: their requests were taken before the end."""
+        self._created = asyncio.Event()
+        """Set when none is."""
+        self._idle = False
+        """The end has come: no job runs, and none begins any more."""
         self._ending: Termination | None = None
         self._server_id = ""
         self._owner = f"pid {os.getpid()}"
@@ -197,9 +198,12 @@ class LocalJobManager(JobManager):
         for row in await self._store.unfinished():
             await self._take_on(row)
         context.ready()
-        await self._end(await context.stopping())
-        escalation = self._group.create_task(self._escalate(context), name="escalation")
-        await self.idle()
+        try:
+            await self._end(await context.stopping())
+            escalation = self._group.create_task(self._escalate(context), name="escalation")
+            await self.idle()
+        finally:
+            self._idle = True
         await self._watches.finish()
         escalation.cancel()
         renewing.cancel()
@@ -210,7 +214,8 @@ class LocalJobManager(JobManager):
             if self._running:
                 await asyncio.wait(self._running)
             else:
-                await self._store.committed()
+                self._created.clear()
+                await self._created.wait()
 
     def running(self, job_id: int) -> Job | None:
         """A job that runs here."""
@@ -279,13 +284,14 @@ class LocalJobManager(JobManager):
 
     # --- verbs
 
+    @refuses_for_store
     async def start(self, message: EventStartMsg, caller: Caller) -> ResponseDataStart:
         """Reads the descriptor, writes the job down and begins it."""
         reading = await read_descriptor(message.job_descriptor, self._catalog, log=self._log)
         warnings = [finding for finding in reading.findings if finding.severity != Severity.ERROR]
         if reading.plan is None or (message.strict and warnings):
             raise InvalidDescriptor(findings=reading.findings)
-        _check_start_key(message.start_key)
+        check_start_key(message.start_key)
         digest = _digest(reading.text) if message.start_key else None
         new = self._new_job(
             message.job_descriptor, reading.plan, message.requestor, caller, message.start_key, digest
@@ -304,12 +310,15 @@ class LocalJobManager(JobManager):
         try:
             theirs = plan_secrets(read_plan(await self._store.plan(taken.job_id)), self._catalog)
             secrets = theirs | plan_secrets(plan, self._catalog)
+        except StoreError:
+            raise
         # The boundary to the parts' code: where one is gone since, nobody knows what was a secret.
         except Exception:
             self._log.exception("the secrets of job %d are not known", taken.job_id)
             return "they are not equal"
         return _difference(taken.descriptor, text, secrets)
 
+    @refuses_for_store
     async def retry(self, message: EventRetryMsg, caller: Caller) -> ResponseDataRetry:
         """Runs an ended job's plan again, as a new job linked to it."""
         row = await self._row(message.job_id)
@@ -349,9 +358,14 @@ class LocalJobManager(JobManager):
         )
 
     async def _create(self, new: NewJob, plan: Plan, bound: BoundSteps | None = None) -> int:
+        if self._idle:
+            raise ShuttingDown
         self._creating += 1
         try:
             created = await self._store.create_job(new, owner=self._owner, seconds=_LEASE_SECONDS)
+            if created.lease is not None and self._idle:
+                # It is on disk, and the next server takes it on.
+                raise Interrupted(verb="start" if new.retry_of is None else "retry")
             if created.lease is not None:
                 job = self._runner.admit(
                     created.job_id, created.lease, plan, retry_of=new.retry_of, bound=bound
@@ -362,7 +376,10 @@ class LocalJobManager(JobManager):
             return created.job_id
         finally:
             self._creating -= 1
+            if not self._creating:
+                self._created.set()
 
+    @refuses_for_store
     async def stop(self, message: EventStopMsg, caller: Caller) -> ResponseDataStop:
         """Writes the wish down and tells the job."""
         job = self._runner.jobs.get(message.job_id)
@@ -377,20 +394,24 @@ class LocalJobManager(JobManager):
         await self._runner.stop(job)
         return ResponseDataStop()
 
+    @refuses_for_store
     async def status(self, message: EventStatusMsg, caller: Caller) -> ResponseDataStatus | EncodedJSON:
         """The status of a job, encoded."""
         return await self._answers.status(message)
 
+    @refuses_for_store
     async def list(self, message: EventListMsg, caller: Caller) -> ResponseDataList | EncodedJSON:
         """The jobs in any of the states that have all of the tags."""
-        _check_tags(message.query.tags)
+        check_tags(message.query.tags)
         return await self._answers.list(message)
 
+    @refuses_for_store
     async def validate(self, message: EventValidateMsg, caller: Caller) -> ResponseDataValidate:
         """Everything that `start` checks."""
         reading = await read_descriptor(message.job_descriptor, self._catalog, log=self._log)
         return ResponseDataValidate(findings=list(reading.findings))
 
+    @refuses_for_store
     async def locks(self, message: EventLocksMsg, caller: Caller) -> ResponseDataLocks:
         """Which targets are locked."""
         return ResponseDataLocks(
@@ -426,31 +447,6 @@ def _patient_collector() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
-
-
-class InvalidQuery(Refusal):
-    """The jobs that are asked for cannot be meant; ConTest's job manager answers so, with HTTP 200."""
-
-    code = "invalid_parameters"
-
-    @property
-    def row(self) -> ErrorRow:
-        """The table's row, but for HTTP: it is an answer, not a request that could not be read."""
-        return super().row._replace(http=200)
-
-
-def _check_tags(tags: tuple[str, ...]) -> None:
-    for tag in tags:
-        if not re.fullmatch(TAG, tag):
-            raise InvalidQuery(f"{tag!r} is not a valid tag: letters, digits, _ and -")
-    if len(set(tags)) < len(tags):
-        raise InvalidQuery("a tag is there twice")
-
-
-def _check_start_key(start_key: str | None) -> None:
-    if start_key is not None and not 0 < len(start_key.encode()) <= MAX_START_KEY_BYTES:
-        reason = f"a start key has 1 to {MAX_START_KEY_BYTES} bytes"
-        raise InvalidParameters(reason=reason, parameter="startKey")
 
 
 def _canonical(descriptor: str) -> bytes:

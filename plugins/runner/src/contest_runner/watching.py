@@ -23,6 +23,7 @@ from contest_core import (
     UnknownJob,
     Watch,
 )
+from contest_runner.refusals import refuses_for_store
 from contest_runner.store import EventRow, Store, StoreError
 from contest_runner.times import moment
 
@@ -100,6 +101,7 @@ class StoreWatch(Watch):
         self._ended = False
         self.cursor = make_cursor(store, job_id, self._position)
 
+    @refuses_for_store
     async def __aenter__(self) -> Self:
         if self._job_id is not None:
             row = await self._store.job(self._job_id) if 0 < self._job_id < 2**63 else None
