@@ -8,11 +8,13 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from contest_core import EventData, Header, JobEvent, TargetInfo
+from contest_core import EventData, Header, JobEvent, TargetInfo, Waiting, WaitingTarget
+from contest_runner.cli.following import Following
 from contest_runner.cli.stdout import LineWriter
 from contest_runner.cli.tally import Tally
 
@@ -148,6 +150,36 @@ def test_each_test_and_each_attempt_is_counted_anew() -> None:
     assert (tally.test, tally.tests_begun, tally.passed.total(), tally.inside.total()) == ("u", 2, 0, 1)
     tally.count(event("TargetIn", test="u", attempt=1))
     assert (tally.tests_begun, tally.inside.total()) == (2, 1)
+
+
+# --- what is waited for
+
+
+def test_who_holds_what_a_job_waits_for_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    now = datetime.now(UTC)
+    held = [WaitingTarget(id=name, held_by=3, since=now, until=now) for name in ("board", "rack")]
+    job: Any = SimpleNamespace(waiting=Waiting(since=now, targets=held), plan=None)
+    following = Following(name="smoke", quiet=False)
+    for _ in range(2):
+        following.look(job, None)
+    job.waiting = None
+    following.look(job, "the disk is full")
+    assert capsys.readouterr().err.splitlines() == [
+        "waiting for board, held by job 3 and 1 more",
+        "waiting no longer",
+    ]
+
+
+def test_the_display_shows_why_nothing_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("contest_runner.cli.following.is_terminal", lambda stream: True)
+    following = Following(name="smoke", quiet=False)
+    job: Any = SimpleNamespace(waiting=None, plan=None)
+    following.look(job, "the disk is full: make room")
+    following.close()
+    assert "  waiting: the disk is full: make room" in CONTROL.sub("", capsys.readouterr().err)
 
 
 # --- the writer of lines

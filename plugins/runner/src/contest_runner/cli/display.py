@@ -41,14 +41,14 @@ class Display:
         self._live.console.print(Text.from_ansi(printable(text)), soft_wrap=True)
 
     def show(self, job: str, tally: Tally, plan: Plan | None, waiting: str, elapsed: float) -> None:
-        """Where the job is."""
+        """Where the job is; `waiting` says what for, if it waits."""
         if not self._live.is_started:
             self._live.start()
         lines: list[Text | Table] = [_headline(job, tally, plan, elapsed)]
         if tally.inside or tally.passed or tally.failed:
             lines.append(_steps(tally, plan))
         if waiting:
-            lines.append(Text(f"  waiting for {printable(waiting)}", style="yellow"))
+            lines.append(Text(f"  {printable(waiting)}", style="yellow"))
         self._live.update(Group(*lines), refresh=True)
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ class Following:
         self._display: Display | None = None
         self._begun = monotonic()
         self._failures = 0
-        self._waiting = ""
+        self._held = ""
         if not quiet and is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb":
             from contest_runner.cli.display import Display  # brings rich
 
@@ -71,13 +71,15 @@ class Following:
         """Shows where the job is; `trouble` is why the server cannot go on just now."""
         if self._quiet or job is None:
             return
-        waiting = trouble or _held(job.waiting)
+        held = _held(job.waiting)
         if self._display is not None:
+            waiting = f"waiting: {trouble}" if trouble else held and f"waiting {held}"
             elapsed = monotonic() - self._begun
             self._display.show(self._name, self.tally, job.plan, waiting, elapsed)
-        elif waiting != self._waiting:
-            say(f"waiting for {waiting}" if waiting else "waiting no longer")
-        self._waiting = waiting
+        elif held != self._held:
+            # Of trouble the log tells.
+            say(f"waiting {held}" if held else "waiting no longer")
+            self._held = held
 
     def happened(self, event: JobEvent, runs: int) -> None:
         """An event of the job, which has so many runs (0: no end)."""
@@ -143,7 +145,7 @@ def _held(waiting: Waiting | None) -> str:
         return ""
     first, *others = waiting.targets
     more = f" and {len(others)} more" if others else ""
-    return f"{first.id}, held by job {first.held_by}{more}"
+    return f"for {first.id}, held by job {first.held_by}{more}"
 
 
 def _plain_text(text: str) -> str:
