@@ -51,6 +51,7 @@ class Flow:
         "index",
         "info",
         "inside",
+        "out",
         "started",
         "stopping",
         "target",
@@ -68,6 +69,9 @@ class Flow:
         self.alone: StopReason | None = None
         """Why this target alone has to stop."""
         self.task: asyncio.Task[None] | None = None
+        """From its beginning until it is out: of many targets, not many are on their way at once."""
+        self.out = False
+        """Nothing of it runs any more."""
         self.inside: BoundStep | None = None
         """The step that it is in."""
         self.started = False
@@ -158,19 +162,21 @@ class Attempt:
 
     async def _admit(self, before: dict[str, Progress]) -> None:
         loop = asyncio.get_running_loop()
-        earlier = self._store.committed()
+        earlier: asyncio.Future[None] | None = None
         for start in range(0, len(self.flows), ADMITTED_AT_ONCE):
             for flow in self.flows[start : start + ADMITTED_AT_ONCE]:
                 walk = self._walk(flow, before.get(flow.target.id))
                 flow.task = loop.create_task(walk)
+            if start + ADMITTED_AT_ONCE >= len(self.flows):
+                return
             await asyncio.sleep(0)
             # These are written while the next ones are let in, and those before them are on disk by then.
             entered = self._store.committed()
             entered.add_done_callback(_seen)
-            await earlier
+            if earlier is not None:
+                await earlier
             earlier = entered
             await self._store.room()
-        await earlier
 
     async def _leave_nothing(self) -> None:
         """The program ends, or the store does not take anything any more: no flow may outlive this."""
@@ -189,7 +195,7 @@ class Attempt:
         """The locks of these targets are lost: their steps are cancelled, and they alone fail."""
         lost = frozenset(targets)
         for flow in self.flows:
-            if flow.target.id in lost and (flow.task is None or not flow.task.done()):
+            if flow.target.id in lost and not flow.out:
                 flow.alone = StopReason.LOCK_LOST
                 if flow.stopping is not None:
                     flow.stopping.set(flow.alone)
@@ -199,7 +205,7 @@ class Attempt:
         """Gives up waiting: says which targets are still inside which steps, and lets `run` return."""
         left = {flow.target.id: _named(flow.inside) for flow in self.flows if flow.inside is not None}
         for flow in self.flows:
-            if flow.task is None or not flow.task.done():
+            if not flow.out:
                 flow.abandoned = True
                 flow.cancel()
         for gathering in self._gatherings.values():
@@ -252,6 +258,8 @@ class Attempt:
             self._error = self._error or error
         finally:
             flow.inside = None
+            flow.out = True
+            flow.task = None
             self._came_out(flow)
 
     def _cancelled(self, flow: Flow, step: BoundStep, status: LiveTarget, error: BaseException) -> None:

@@ -81,7 +81,7 @@ from contest_runner.watching import Watches
 
 _LEASE_SECONDS: Final = 3600.0
 _KILL_GRACE: Final = 5.0
-_COLLECT_AT: Final = (10_000, 20, 50)
+_COLLECT_AT: Final = (10_000, 100, 50)
 """The collector's thresholds: measured, a job of many targets takes a third less time than with the usual ones."""
 _CAPABILITIES: Final = frozenset(
     {

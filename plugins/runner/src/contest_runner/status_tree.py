@@ -33,8 +33,8 @@ _SMALL = 4096
 """Bytes up to which compressing costs more than it saves."""
 
 
-class LiveTarget(TargetStatus, frozen=False, kw_only=True):  # type: ignore[misc]  # msgspec can thaw what mypy cannot
-    """One target in one step, as it goes."""
+class LiveTarget(TargetStatus, frozen=False, kw_only=True, gc=False):  # type: ignore[misc]  # msgspec can thaw what mypy cannot
+    """One target in one step, as it goes. Nothing in it leads back to it, so the collector need not look."""
 
     # Declared again, so that a type checker knows them as thawed.
     out_time: datetime

@@ -13,6 +13,8 @@ from typing import Any
 from contest_runner.step import Stopped
 
 _log = logging.getLogger("contest.step")
+_flags = threading.Lock()
+"""Held while a flag is made or set, so that none is missed."""
 
 
 class StopReason(StrEnum):
@@ -41,7 +43,8 @@ class Stopping:
         self.why: StopReason | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._callbacks: list[Callable[[], None]] = []
-        self._flag = threading.Event()
+        self._flag: threading.Event | None = None
+        """What threads wait for; made by the first that does."""
         self._children: set[Stopping] = set()
 
     def child(self) -> Stopping:
@@ -89,14 +92,20 @@ class Stopping:
 
     def wait(self, seconds: float | None = None) -> bool:
         """For threads: blocks until the step shall stop, or so many seconds; whether it shall."""
-        return self._flag.wait(seconds)
+        with _flags:
+            flag = self._flag = self._flag or threading.Event()
+            if self.why is not None:
+                flag.set()
+        return flag.wait(seconds)
 
     def set(self, why: StopReason) -> None:
         """Says it; the first reason stays."""
         if self.why is not None:
             return
         self.why = why
-        self._flag.set()
+        with _flags:
+            if self._flag is not None:
+                self._flag.set()
         children, self._children = self._children, set()
         for child in children:
             child.set(why)
