@@ -115,11 +115,13 @@ def test_a_job_without_end_says_so_and_ends_when_it_is_drained(program: Any) -> 
 
 def test_a_reader_that_goes_away_cancels_the_job_and_is_no_error(program: Any, until: Until) -> None:
     running = program.begin(program.job(stubborn(614)), "--json", "--stop-grace", "2s")
-    first = json.loads(running.stdout.readline())
-    assert first["Data"]["EventName"] == "JobStateStarted"
+    names: list[str] = []
+    while names.count("CmdStart") < 2:
+        names.append(json.loads(running.stdout.readline())["Data"]["EventName"])
+    assert names[0] == "JobStateStarted"
     until(lambda: len(pids(program.folder)) == 2, "the commands")
     commands = pids(program.folder)
-    running.stdout.close()  # while the commands run there is no event whose writing could fail
+    running.stdout.close()  # no event comes any more whose writing could fail
     stderr = running.stderr.read()
     assert running.wait(SECONDS) == 4
     assert "nobody reads stdout any more: cancelling the job\n" in stderr
@@ -161,6 +163,16 @@ def test_a_job_that_was_killed_goes_on_beside_the_next_one_on_its_store(program:
     assert "job 1 (first) was interrupted and goes on: this program waits for it, too" in done.stderr
     assert not any(map(group, commands))
     assert _jobs(program.folder) == [("first", "error", 0), ("second", "passed", 0)]
+
+
+def test_an_interrupted_job_is_not_cut_short_by_the_end_of_the_next_one(program: Any) -> None:
+    first = program.begin(program.job(("sleep", {"duration": ["7s"]}), name="first"), "--store", "kept.db")
+    _until_said(first, "run 1 of 1 began")
+    first.kill()
+    first.wait(SECONDS)
+    done = program.run(program.job(("echo", {"text": ["x"]}), name="second"), "--store", "kept.db")
+    assert done.returncode == 0
+    assert _jobs(program.folder) == [("first", "passed", 0), ("second", "passed", 0)]
 
 
 def test_two_programs_on_one_store_do_not_mix(program: Any) -> None:
