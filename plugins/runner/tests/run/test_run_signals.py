@@ -166,13 +166,44 @@ def test_a_job_that_was_killed_goes_on_beside_the_next_one_on_its_store(program:
 
 
 def test_an_interrupted_job_is_not_cut_short_by_the_end_of_the_next_one(program: Any) -> None:
-    first = program.begin(program.job(("sleep", {"duration": ["7s"]}), name="first"), "--store", "kept.db")
+    first = program.begin(program.job(("sleep", {"duration": ["5s"]}), name="first"), "--store", "kept.db")
+    _until_said(first, "run 1 of 1 began")
+    first.kill()
+    first.wait(SECONDS)
+    done = program.run(
+        program.job(("echo", {"text": ["x"]}), name="second", targets=["c"]), "--store", "kept.db"
+    )
+    assert done.returncode == 0
+    assert _jobs(program.folder) == [("first", "passed", 0), ("second", "passed", 0)]
+
+
+def test_a_disk_that_takes_nothing_more_is_told_and_the_program_can_be_ended(program: Any) -> None:
+    text = {"text": ["x" * 1000]}
+    job = program.job(*[("echo", text)] * 20, targets=[f"t{number}" for number in range(200)])
+    command = ["sh", "-c", 'ulimit -f 700; exec "$@"', "sh", *program.command, job]
+    running = subprocess.Popen(
+        command, cwd=program.folder, env=program.environment, text=True, stderr=subprocess.PIPE
+    )
+    program.begun.append(running)
+    _until_said(running, "degraded: the disk of ")
+    running.send_signal(signal.SIGINT)
+    _until_said(running, "after two more of these the program exits at once")
+    running.send_signal(signal.SIGINT)
+    _until_said(running, "after one more of these the program exits at once")
+    running.send_signal(signal.SIGINT)
+    assert running.wait(SECONDS) == 128 + signal.SIGINT
+    assert program.leftovers() == []
+
+
+def test_a_job_that_waits_for_a_target_says_who_holds_it(program: Any) -> None:
+    first = program.begin(program.job(("sleep", {"duration": ["4s"]}), name="first"), "--store", "kept.db")
     _until_said(first, "run 1 of 1 began")
     first.kill()
     first.wait(SECONDS)
     done = program.run(program.job(("echo", {"text": ["x"]}), name="second"), "--store", "kept.db")
+    assert "waiting for a, held by job 1 and 1 more\n" in done.stderr
+    assert "waiting no longer\n" in done.stderr
     assert done.returncode == 0
-    assert _jobs(program.folder) == [("first", "passed", 0), ("second", "passed", 0)]
 
 
 def test_two_programs_on_one_store_do_not_mix(program: Any) -> None:
