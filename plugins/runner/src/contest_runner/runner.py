@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
-from msgspec import Raw
 
-from contest_core import Blame, JobState, JobStatus, Report, RunStatus, Verdict
+from contest_core import Blame, JobState, Report, Verdict
 from contest_runner.acquiring import Acquiring
 from contest_runner.answers import Answers
 from contest_runner.attempt import Attempt
 from contest_runner.binding import BindFailed, BoundStep, BoundSteps, bind_step
-from contest_runner.bounded import JobStopped, guarded, while_running
 from contest_runner.catalog import Catalog
 from contest_runner.faults import describe
 from contest_runner.job import PROCESS_GRACE, Job, JobFailed
-from contest_runner.parts import ReportContext, Reporter, ReportResult, decode_part
-from contest_runner.plan import PLAN_FORMAT, Plan, ReporterPlan, TestPlan
+from contest_runner.plan import PLAN_FORMAT, Plan, TestPlan
 from contest_runner.processes import Supervisor
 from contest_runner.recovery import Recovered, recover
+from contest_runner.reporting import Reporting
 from contest_runner.status_tree import RunTree, StepName, TestTree, pack
 from contest_runner.stopping import StopReason
 from contest_runner.store import JobEnd, Lease, LeaseLost, NewRun, ReportRow, Store, StoreError
@@ -59,6 +56,7 @@ class Runner:
         self._stop_grace = stop_grace
         self._changed = changed
         self._acquiring = Acquiring(store, locker, catalog)
+        self._reporting = Reporting(store, catalog, stop_grace=stop_grace)
 
     def admit(
         self,
@@ -148,7 +146,7 @@ class Runner:
         recovered = None
         if resumed:
             recovered = await recover(
-                job, lambda run_id: self._trees(job, run_id), lambda row: self._judges(job, row)
+                job, lambda run_id: self._trees(job, run_id), lambda row: self._reporting.judges(job, row)
             )
             job.run, job.run_start = recovered.tree, recovered.run_start
             job.saves = True
@@ -223,18 +221,6 @@ class Runner:
             tree = recovered.tree.tests[number]
             attempt = Attempt(job, run_id=recovered.run_id, test_index=number, number=0, steps=(), tree=tree)
             await self._acquiring.give_back_recovered(job, job.plan.tests[number], attempt, before)
-
-    def _judges(self, job: Job, row: ReportRow) -> bool:
-        """Whether a reporter's word counts for the verdict; of one that is gone it does not."""
-        reporters = job.plan.run_reporters if row.run_id else job.plan.final_reporters
-        if row.position >= len(reporters):
-            return False
-        try:
-            return self.catalog.reporter(reporters[row.position].name).judges
-        # The boundary to a reporter's code, which may be gone or broken since.
-        except Exception:
-            job.log.exception("reporter %s cannot be loaded", row.reporter)
-            return False
 
     def _bind(self, job: Job) -> BoundSteps:
         if job.plan.format == UNREADABLE:
@@ -338,7 +324,7 @@ class Runner:
         tree = job.run
         if report:
             for position, plan in enumerate(job.plan.run_reporters):
-                await self._report(job, plan, run_id, position, tree.status)
+                await self._reporting.add(job, plan, run_id, position, tree.status)
         rows = [_report_row(report, position) for position, report in enumerate(job.reports)]
         run = NewRun(
             run_id=run_id,
@@ -361,56 +347,7 @@ class Runner:
             return
         status = await Answers(self.store, self.jobs).whole(job)
         for position, plan in enumerate(job.plan.final_reporters):
-            await self._report(job, plan, 0, position, status)
-
-    async def _report(
-        self, job: Job, plan: ReporterPlan, run_id: int, position: int, status: RunStatus | JobStatus
-    ) -> None:
-        """Adds what a reporter says; of a job that is stopped meanwhile, nothing."""
-        name = plan.name
-        try:
-            reporter = self.catalog.reporter(plan.name)
-            name = reporter.display_name or name
-            asking = self._ask(reporter, plan, job, f"{job.id}.{run_id}.{position}", status)
-            result = await while_running(job, asking, stubborn=self._stop_grace)
-            result = ReportResult(success=bool(result.success), data=Raw(msgspec.json.encode(result.data)))
-        except JobStopped:
-            return
-        # The boundary to a reporter's code: ConTest stores a report without success and data.
-        except Exception:
-            job.log.exception("reporter %s failed", plan.name)
-            job.blame(Blame.PLUGIN)
-            result = ReportResult(success=False)
-        else:
-            if reporter.judges:
-                job.judged = True
-                job.judged_no = job.judged_no or not result.success
-        job.reports.append(
-            Report(
-                job_id=job.id,
-                run_id=run_id,
-                reporter_name=name,
-                report_time=moment(self.store.now()),
-                success=result.success,
-                data=result.data,
-            )
-        )
-
-    async def _ask(
-        self,
-        kind: type[Reporter[Any, Any]],
-        plan: ReporterPlan,
-        job: Job,
-        key: str,
-        status: RunStatus | JobStatus,
-    ) -> ReportResult:
-        context = ReportContext(job_id=job.id, key=key, log=job.log)
-        reporter = kind()
-        if isinstance(status, RunStatus):
-            of_run = _parameters(plan, kind.RunParameters)
-            return await guarded(lambda: reporter.run_report(status, of_run, context))
-        of_job = _parameters(plan, kind.FinalParameters)
-        return await guarded(lambda: reporter.final_report(status, of_job, context))
+            await self._reporting.add(job, plan, 0, position, status)
 
     # --- the end
 
@@ -480,10 +417,6 @@ def read_plan(text: str | None) -> Plan:
 
 class _Named(msgspec.Struct):
     name: str = ""
-
-
-def _parameters(plan: ReporterPlan, kind: Any) -> Any:
-    return decode_part(Raw(b"{}") if bytes(plan.parameters) == b"null" else plan.parameters, kind)
 
 
 def _report_row(report: Report, position: int) -> ReportRow:
