@@ -63,6 +63,21 @@ async def test_an_event_comes_back_as_it_was_appended(store: Store) -> None:
     assert (event.time, event.payload, event.token) == (1_700, '{"a": "ä\\u0000"}', 9)
 
 
+@pytest.mark.parametrize("every", [1, 2, 700, 1_000_000])
+async def test_what_most_rows_lack_comes_back_in_the_rows_that_have_it(store: Store, every: int) -> None:
+    told = [None if number % every else f'"{number}"' for number in range(1, 1_500)]
+    steps = [None if number % (every + 1) else "on" for number in range(1, 1_500)]
+    for number, (payload, step) in enumerate(zip(told, steps, strict=True), 1):
+        append(store, 1, number, payload=payload, step=step)
+    store.append_each(1, 1_500, 1, "boot", "test", 0, ["a", "b"], "TargetAcquired", 1, 5)
+    await store.committed()
+    events = await store.events(limit=10_000)
+    assert [event.payload for event in events] == [*told, None, None]
+    assert [event.step for event in events] == [*steps, None, None]
+    assert [(event.sequence, event.target) for event in events[-2:]] == [(1_500, "a"), (1_501, "b")]
+    assert [event.position for event in events] == list(range(1, 1_502))
+
+
 async def test_what_is_not_committed_is_not_read(store: Store) -> None:
     append(store, 1, 1)
     assert store.position() == 0

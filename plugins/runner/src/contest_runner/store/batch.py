@@ -16,6 +16,9 @@ from contest_runner.store.schema import events
 WIDTH = len(events.columns)
 """Cells of a row of events."""
 
+BLANK = ("step", "payload")
+"""Columns in which an empty cell stands for NULL: those that most rows have nothing in."""
+
 
 class Operation:
     """One `Store.write`: what to do in the transaction, and who waits for its result."""

@@ -8,7 +8,7 @@ a module beside it and a line in `find`. All SQL elsewhere in the package is wha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from importlib import import_module
 from logging import Logger, LoggerAdapter
@@ -92,8 +92,11 @@ class Database(ABC):
             self.writer.rollback()
 
     @abstractmethod
-    def bulk_insert(self, table: Table, conflict: str = "") -> BulkInsert:
-        """The fastest way to insert many rows; `conflict` is an ON CONFLICT clause."""
+    def bulk_insert(self, table: Table, conflict: str = "", blank: Collection[str] = ()) -> BulkInsert:
+        """The fastest way to insert many rows; `conflict` is an ON CONFLICT clause.
+
+        In the columns `blank` an empty text stands for NULL. A driver may take twenty times as long over a None.
+        """
 
     @abstractmethod
     def fault(self, error: Exception) -> Fault:

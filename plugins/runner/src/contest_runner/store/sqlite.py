@@ -11,6 +11,7 @@ import fcntl
 import os
 import sqlite3
 import tempfile
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
@@ -174,9 +175,9 @@ class SQLite(Database):
         """Take the lock for writing now, not at the first change."""
         execute(self.writer, "BEGIN IMMEDIATE")
 
-    def bulk_insert(self, table: Table, conflict: str = "") -> BulkInsert:
+    def bulk_insert(self, table: Table, conflict: str = "", blank: Collection[str] = ()) -> BulkInsert:
         """Statements of many rows."""
-        return RowsOfValues(table, mark="?", conflict=conflict)
+        return RowsOfValues(table, mark="?", conflict=conflict, blank=blank)
 
     def fault(self, error: Exception) -> Fault:
         """By SQLite's result code; the driver's own refusals of a value have none."""

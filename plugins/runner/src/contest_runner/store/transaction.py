@@ -18,7 +18,7 @@ from msgspec import Struct
 from sqlalchemy import Connection
 
 from contest_runner.store import schema
-from contest_runner.store.batch import WIDTH, Batch
+from contest_runner.store.batch import BLANK, WIDTH, Batch
 from contest_runner.store.database import Database, Fault, Log, execute
 from contest_runner.store.errors import LeaseLost, StartKeyTaken
 
@@ -66,7 +66,7 @@ class Transactor:
     def __init__(self, database: Database, log: Log) -> None:
         self._database = database
         self._log = log
-        self._insert_events = database.bulk_insert(schema.events)
+        self._insert_events = database.bulk_insert(schema.events, blank=BLANK)
         self._insert_segments = database.bulk_insert(schema.event_segments, "ON CONFLICT DO NOTHING")
         # The jobs that are known to have a row for the segment that is being filled.
         self._segment = -1

@@ -112,11 +112,13 @@ class Writer:
         """Add a row of events to the batch being gathered, under the next feed position."""
         position = self._next
         self._next = position + 1
-        self._cells += (
-            position, job_id, sequence, run_id, test, phase, attempt, step, target, name, time, payload, token,
-        )  # fmt: skip
-        if payload is not None:
+        if payload is None:
+            payload = ""
+        else:
             self._payload += len(payload)
+        self._cells += (
+            position, job_id, sequence, run_id, test, phase, attempt, step or "", target, name, time, payload, token,
+        )  # fmt: skip
         if not self._scheduled:
             self._schedule()
 
@@ -137,7 +139,7 @@ class Writer:
         cells, position = self._cells, self._next
         for target in targets:
             cells += (
-                position, job_id, sequence, run_id, test, phase, attempt, None, target, name, time, None, token,
+                position, job_id, sequence, run_id, test, phase, attempt, "", target, name, time, "", token,
             )  # fmt: skip
             position += 1
             sequence += 1
