@@ -77,6 +77,14 @@ POST = b"POST /version HTTP/1.1\r\nHost: localhost\r\n"
         (POST + b"Content-Length: -1\r\n\r\n", 400, "not HTTP/1.1"),
         (POST + b"Content-Length: 1e3\r\n\r\n", 400, "not HTTP/1.1"),
         (POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "not HTTP/1.1"),
+        (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501, "'gzip, chunked' is not taken"),
+        (POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400, "not HTTP/1.1"),
+        (
+            POST + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+            "given twice",
+        ),
+        (b"POST /version HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "no Transfer-Enc"),
         (POST + b"Content Length: 5\r\n\r\n", 400, "not HTTP/1.1"),
         (POST + b"A: b\r\n folded\r\n\r\n", 400, "not HTTP/1.1"),
         (POST + b"A: \x00\r\n\r\n", 400, "not HTTP/1.1"),
@@ -109,6 +117,13 @@ async def test_a_bad_head_is_refused_and_the_connection_closed(
     assert words in reply.json["Msg"]
     assert reply.headers["connection"] == "close"
     assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+
+
+async def test_a_body_in_chunks_is_taken_however_the_word_is_written(serve: Any) -> None:
+    async with serve() as running:
+        wire = await running.connect()
+        reply = await wire.ask(POST + b"Transfer-Encoding: Chunked \r\n\r\n0\r\n\r\n")
+    assert reply.status == 200
 
 
 @pytest.mark.parametrize("piece", [b"A: " + b"b" * 2000 + b"\r\n", b"b" * 2000])

@@ -15,7 +15,14 @@ from contest_http.settings import HttpSettings
 
 Headers = list[tuple[bytes, bytes]]
 
-_SINGLE: Final = (b"host", b"origin", b"authorization", b"content-type", b"content-length")
+_SINGLE: Final = (
+    b"host",
+    b"origin",
+    b"authorization",
+    b"content-type",
+    b"content-length",
+    b"transfer-encoding",
+)
 """Headers that two readers could take for different things when they are given twice."""
 
 _REMEMBERED: Final = 64
@@ -60,7 +67,7 @@ class Guards:
                 return refused
         if (origin := fields.get(b"origin")) is not None and origin.lower() not in self._origins:
             return Refused(403, _denied_origin(origin))
-        return self._judge_framing(fields)
+        return self._judge_framing(fields, version)
 
     def too_long(self) -> Refused:
         """The request's line and headers are over their limit."""
@@ -80,7 +87,10 @@ class Guards:
             self._hosts.add(host)
         return None
 
-    def _judge_framing(self, fields: dict[bytes, bytes]) -> Refused | None:
+    def _judge_framing(self, fields: dict[bytes, bytes], version: str) -> Refused | None:
+        coding = fields.get(b"transfer-encoding")
+        if coding is not None and (refused := _judge_coding(coding, version)):
+            return refused
         length = fields.get(b"content-length")
         if length is not None and int(length) > self._max_request:
             return self.too_large(int(length))
@@ -92,6 +102,17 @@ class Guards:
         if expected is not None and expected.lower() != b"100-continue":
             return Refused(417, InvalidMessage(reason=f"nobody here knows how to expect {_shown(expected)}"))
         return None
+
+
+def _judge_coding(coding: bytes, version: str) -> Refused | None:
+    """The parser takes the chunks of whatever ends in `chunked`, also of a body that is compressed in them."""
+    if version == "1.0":
+        # RFC 9112, 6.1: somebody on the way may not have understood it, so nobody knows where the request ends.
+        return Refused(400, InvalidMessage(reason="HTTP/1.0 has no Transfer-Encoding"))
+    if coding.strip().lower() != b"chunked":
+        reason = f"transfer encoding {_shown(coding)} is not taken here, only chunked; send the body as it is"
+        return Refused(501, InvalidMessage(reason=reason))
+    return None
 
 
 def _is_loopback(host: bytes) -> bool:
