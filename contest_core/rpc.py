@@ -5,7 +5,8 @@ send; it never looks inside. The session reads requests, has `API.call` carry th
 It knows neither descriptors nor sockets. Used by `stdio`, `websocket` and other people's transports.
 
 Where the specification leaves room: the methods are the verbs, and their parameters are by name; the answers of
-a batch come in the order of its requests; `"params": null`, which some clients send for none, is taken as none.
+a batch come in the order of its requests; `"params": null`, which some clients send for none, is taken as none;
+a response that comes in is passed over, as it is no request and the session asks for nothing.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ class Session:
             await self._deliver(batch.encode())
 
     async def _answer(self, request: Request | Malformed) -> bytes | None:
-        """The message that answers a request; None for a notification."""
+        """The message that answers a request; None for a notification or a response."""
         if isinstance(request, Malformed):
             return self._refusal(request.error, request.id) if request.id else None
         identity = bytes(request.id)

@@ -37,10 +37,12 @@ class _Loose(Struct):
     method: Raw = Raw()
     params: Raw = Raw()
     id: Raw = Raw()
+    result: Raw = Raw()
+    error: Raw = Raw()
 
 
 class Malformed(Struct):
-    """What is no request; the id is empty where it was nevertheless a notification."""
+    """What is no request; the id is empty where nothing is answered: to a notification, or to a response."""
 
     error: ContestError
     id: bytes = NULL
@@ -126,6 +128,8 @@ def _diagnose(message: bytes, why: msgspec.DecodeError) -> Malformed:
     identity = bytes(loose.id)
     known = identity if identity and identity[0] in ID_BEGINS else NULL
     params = bytes(loose.params)[:1]
+    if _is_response(loose):
+        return Malformed(InvalidMessage(reason="it is a response, and nothing was asked"), b"")
     if bytes(loose.jsonrpc) != b'"2.0"':
         reason = 'jsonrpc must be the string "2.0"'
     elif bytes(loose.method)[:1] != b'"':
@@ -137,6 +141,15 @@ def _diagnose(message: bytes, why: msgspec.DecodeError) -> Malformed:
             InvalidParameters(reason=f"params cannot be read: {why}"), known if identity else b""
         )
     return Malformed(InvalidMessage(reason=reason), known)
+
+
+def _is_response(loose: _Loose) -> bool:
+    """Whether this is a response, which only requests get: two servers would else answer each other for ever."""
+    if bytes(loose.jsonrpc) != b'"2.0"' or bytes(loose.method):
+        return False
+    identity = bytes(loose.id)
+    one_of_two = bool(bytes(loose.result)) != bool(bytes(loose.error))
+    return one_of_two and bool(identity) and identity[0] in ID_BEGINS
 
 
 def _too_deep() -> Malformed:

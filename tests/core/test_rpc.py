@@ -256,6 +256,54 @@ async def test_json_that_is_no_request_is_an_invalid_request(
     assert words in answer["error"]["message"]
 
 
+RESPONSE = {"jsonrpc": "2.0", "id": 1}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        RESPONSE | {"result": 7},
+        RESPONSE | {"result": None},
+        RESPONSE | {"error": {"code": -32600, "message": "no"}},
+        {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "no"}},
+        [RESPONSE | {"result": 7}, RESPONSE | {"error": {"code": 1, "message": "no"}}],
+    ],
+)
+async def test_a_response_is_no_request_so_nothing_is_answered(peer: Peer, message: Any) -> None:
+    assert await peer.ask(message) is None
+
+
+async def test_a_response_in_a_batch_takes_no_place_among_the_answers(peer: Peer) -> None:
+    answers = await peer.ask([RESPONSE | {"result": 7}, call("version", id=2), {"jsonrpc": "2.0", "id": 3}])
+    assert [answer["id"] for answer in answers] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"id": 1, "result": 7},
+        {"jsonrpc": "2.0", "result": 7},
+        {"jsonrpc": "2.0", "id": [], "result": 7},
+        RESPONSE | {"result": 7, "error": {"code": 1, "message": "no"}},
+        RESPONSE | {"method": 7, "result": 7},
+    ],
+)
+async def test_what_is_not_quite_a_response_is_an_invalid_request(peer: Peer, message: Any) -> None:
+    assert (await peer.ask(message))["error"]["code"] == -32600
+
+
+async def test_two_sessions_that_are_connected_to_each_other_come_to_rest(peer: Peer) -> None:
+    sessions = [peer.session(), peer.session()]
+    message = b"no JSON"
+    for session in sessions:
+        await session.received(message)
+        message = peer.sent.pop() if peer.sent else b""
+        if not message:
+            break
+    else:
+        pytest.fail(f"the second one has answered an answer: {message!r}")
+
+
 async def test_a_method_that_does_not_exist_is_told_with_the_nearest(peer: Peer) -> None:
     answer = await peer.ask(call("verson", id="1"))
     assert (answer["id"], answer["error"]["code"]) == ("1", -32601)
