@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
-from contest_core import JobQuery, encode
+from contest_core import JobQuery, JobState, ListResponse, encode
 from contest_runner.testing import Lab, job_of, one_test, simple, step
 
 
@@ -64,6 +65,30 @@ async def test_lists_filter_by_state_and_all_tags(lab: Lab) -> None:
         assert await found("a", "b") == [1]
         assert await found("c") == []
         assert (await serving.entry(running))["State"] == "JobStateStarted"
+
+
+async def test_a_list_of_more_tags_or_states_than_anybody_means_is_refused_and_says_the_limit(
+    lab: Lab,
+) -> None:
+    job = simple(step("echo", text="x"), Tags=[f"t{number}" for number in range(64)])
+    async with lab.server() as serving:
+
+        async def found(**query: Any) -> ListResponse:
+            return await serving.api.list(serving.caller, JobQuery(**query))
+
+        await serving.run(job)
+        tags = tuple(f"t{number}" for number in range(100_000))
+        assert (await found(tags=tags[:64])).result().job_ids == [1]
+        states = (JobState.COMPLETED,) * 64
+        assert (await found(states=states)).result().job_ids == [1]
+        for many in (tags[:65], tags):
+            error = (await found(tags=many)).error
+            assert error is not None
+            assert error.message == f"{len(many):,} tags are asked for, the limit is 64"
+            assert (error.code, error.row.http) == ("invalid_parameters", 200)
+        error = (await found(states=(*states, JobState.FAILED))).error
+        assert error is not None
+        assert error.message == "65 states are asked for, the limit is 64"
 
 
 async def test_start_keys_give_the_same_job_for_the_same_descriptor_however_it_is_spelt(lab: Lab) -> None:

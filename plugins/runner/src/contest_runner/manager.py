@@ -62,7 +62,7 @@ from contest_runner.descriptor import read_descriptor
 from contest_runner.job import Job
 from contest_runner.plan import PLAN_FORMAT, Plan
 from contest_runner.processes import Supervisor
-from contest_runner.refusals import check_start_key, check_tags, refuses_for_store
+from contest_runner.refusals import check_query, check_start_key, refuses_for_store
 from contest_runner.runner import Runner, read_plan
 from contest_runner.settings import LocalSettings
 from contest_runner.stopping import StopReason
@@ -402,7 +402,7 @@ class LocalJobManager(JobManager):
     @refuses_for_store
     async def list(self, message: EventListMsg, caller: Caller) -> ResponseDataList | EncodedJSON:
         """The jobs in any of the states that have all of the tags."""
-        check_tags(message.query.tags)
+        check_query(message.query)
         return await self._answers.list(message)
 
     @refuses_for_store

@@ -11,12 +11,15 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
-from contest_core import ContestError, InvalidParameters, Refusal, ShuttingDown, Unavailable
+from contest_core import ContestError, InvalidParameters, JobQuery, Refusal, ShuttingDown, Unavailable
 from contest_core.errors import ErrorRow
 from contest_runner.descriptor import TAG
 from contest_runner.store import StoreClosed, StoreError
 
 MAX_START_KEY_BYTES: Final = 256
+
+MAX_ASKED: Final = 64
+"""Tags, and states, that one `list` may ask for."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,12 +56,15 @@ class InvalidQuery(Refusal):
         return super().row._replace(http=200)
 
 
-def check_tags(tags: tuple[str, ...]) -> None:
-    """Raises `InvalidQuery` for what cannot be tags of a job."""
-    for tag in tags:
+def check_query(query: JobQuery) -> None:
+    """Raises `InvalidQuery` for what cannot be tags of a job, and for more tags or states than anybody means."""
+    for what, asked in (("tags", query.tags), ("states", query.states)):
+        if len(asked) > MAX_ASKED:
+            raise InvalidQuery(f"{len(asked):,} {what} are asked for, the limit is {MAX_ASKED}")
+    for tag in query.tags:
         if not re.fullmatch(TAG, tag):
-            raise InvalidQuery(f"{tag!r} is not a valid tag: letters, digits, _ and -")
-    if len(set(tags)) < len(tags):
+            raise InvalidQuery(f"{tag[:60]!r} is not a valid tag: letters, digits, _ and -")
+    if len(set(query.tags)) < len(query.tags):
         raise InvalidQuery("a tag is there twice")
 
 

@@ -68,8 +68,8 @@ class Database(ABC):
         """Give everything back. May be called once, after every thread has let go."""
 
     @abstractmethod
-    def interrupt(self) -> None:
-        """End the queries that readers are in the middle of. Called from any thread."""
+    def interrupt(self, reader: Connection) -> None:
+        """End the statement that this reader is in the middle of, if it is. Called from any thread."""
 
     @abstractmethod
     def begin(self) -> None:

@@ -75,16 +75,23 @@ def jobs(
     """Those that meet every condition that is not empty, the newest first."""
     conditions: list[ColumnElement[bool]] = []
     if states:
-        conditions.append(_jobs.state.in_(states))
+        conditions.append(_jobs.state.in_(set(states)))
     if requestors:
-        conditions.append(_jobs.requestor.in_(requestors))
+        conditions.append(_jobs.requestor.in_(set(requestors)))
     if name is not None:
         conditions.append(_jobs.name == name)
     if before is not None:
         conditions.append(_jobs.job_id < before)
-    job_tags = schema.job_tags.c
-    conditions.extend(_jobs.job_id.in_(select(job_tags.job_id).where(job_tags.tag == tag)) for tag in tags)
+    if tags:
+        conditions.append(_jobs.job_id.in_(_with_all(set(tags))))
     return _rows(connection, _JOB.where(*conditions).order_by(_jobs.job_id.desc()).limit(limit))
+
+
+def _with_all(tags: Collection[str]) -> Select[Any]:
+    """The numbers of the jobs that have all of these tags, each named once: one condition, however many they are."""
+    table = schema.job_tags.c
+    having = func.count() == len(tags)
+    return select(table.job_id).where(table.tag.in_(tags)).group_by(table.job_id).having(having)
 
 
 def unfinished(connection: Connection) -> list[JobRow]:

@@ -166,10 +166,11 @@ class SQLite(Database):
             os.close(self._lock)
             self._lock = None
 
-    def interrupt(self) -> None:
-        """End the readers' queries."""
-        for driver in self._drivers[1:]:
-            driver.interrupt()
+    def interrupt(self, reader: Connection) -> None:
+        """SQLite's own way: the statement raises SQLITE_INTERRUPT."""
+        driver = reader.connection.dbapi_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.interrupt()
 
     def begin(self) -> None:
         """Take the lock for writing now, not at the first change."""
