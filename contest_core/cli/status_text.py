@@ -43,14 +43,7 @@ _ORDER = ("failed", "running", "cut off", "between steps", "not begun", "passed"
 
 def status_lines(job_id: int, status: JobStatus, *, hints: bool = True) -> Iterator[str]:
     """The lines of a status; `hints` say which option of `contest status` shows what is left out."""
-    yield f"job {job_id}  {status.name}  {outcome_text(status)}"
-    yield f"  {_times(status)}"
-    if status.retry_of is not None:
-        yield f"  a retry of job {status.retry_of}"
-    if status.state_err_msg:
-        yield f"  {status.state_err_msg}"
-    if status.waiting is not None:
-        yield from _waiting_lines(status.waiting)
+    yield from head_lines(job_id, status)
     runs = runs_of(status)
     if len(runs) > MAX_RUNS:
         left_out = f"runs {runs[0].run_id} to {runs[-MAX_RUNS - 1].run_id} are not shown"
@@ -60,8 +53,27 @@ def status_lines(job_id: int, status: JobStatus, *, hints: bool = True) -> Itera
     for index, run in enumerate(runs):
         if index > last - MAX_RUNS:
             yield from _run_lines(run, ended=ended or index < last, hints=hints)
-            yield from _report_lines(_reports_of(status, run.run_id))
-    for line in _report_lines(status.job_report.final_reports or []):
+            yield from report_lines(status, run.run_id)
+    yield from report_lines(status, None)
+
+
+def head_lines(job_id: int, status: JobStatus) -> Iterator[str]:
+    """What is to be said of the job as a whole."""
+    yield f"job {job_id}  {status.name}  {outcome_text(status)}"
+    yield f"  {_times(status)}"
+    if status.retry_of is not None:
+        yield f"  a retry of job {status.retry_of}"
+    if status.state_err_msg:
+        yield f"  {status.state_err_msg}"
+    if status.waiting is not None:
+        yield from _waiting_lines(status.waiting)
+
+
+def report_lines(status: JobStatus, run_id: int | None) -> Iterator[str]:
+    """The reports of a run; None is the final ones."""
+    if run_id is not None:
+        yield from _report_lines(_reports_of(status, run_id))
+    for line in _report_lines(status.job_report.final_reports or []) if run_id is None else ():
         yield f"final {line}"
 
 

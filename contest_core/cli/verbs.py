@@ -18,6 +18,7 @@ from contest_core.cli.asking import Asker, asks
 from contest_core.cli.descriptor import Descriptor, read_descriptor, show_findings
 from contest_core.cli.failures import Failure
 from contest_core.cli.group import OWN, nearest
+from contest_core.cli.large_status import TOO_LARGE, outline, outline_lines
 from contest_core.cli.output import coloured, count, is_terminal, out, say, state_word, table, time_text
 from contest_core.cli.status_text import status_lines
 from contest_core.cli.waiting import wait_for_end
@@ -166,7 +167,14 @@ async def status(
     # People are not shown events, and they can be most of an answer.
     without = no_events or (not asker.as_json and await asker.offers("status.events"))
     asked = asker.contest.status(job, run=run, test=test, target=target, events=not without)
-    data = await asker.result(asked)
+    try:
+        data = await asker.result(asked)
+    except ContestError as error:
+        if error.code not in TOO_LARGE or asker.as_json or target is not None:
+            raise
+        async for line in outline_lines(asker, job, await outline(asker, job, run=run)):
+            out(line)
+        return
     if data.status is None:
         raise ContestError(f"{asker.address} has answered without a status")
     if not asker.as_json:

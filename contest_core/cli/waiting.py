@@ -11,11 +11,12 @@ from time import monotonic as now
 from typing import TYPE_CHECKING, Final
 
 from contest_core.cli.failures import FAULT
-from contest_core.cli.output import coloured, out, say, span_text, state_word
+from contest_core.cli.large_status import TOO_LARGE, entry_text, outline, outline_lines
+from contest_core.cli.output import out, say, span_text
 from contest_core.cli.progress import Progress
 from contest_core.cli.status_text import progress_text, status_lines
 from contest_core.errors import ContestError, Repeat
-from contest_core.status import JobEntry, JobQuery, JobState, JobStatus, Verdict
+from contest_core.status import JobEntry, JobState, JobStatus, Verdict
 
 if TYPE_CHECKING:
     from contest_core.cli.asking import Asker
@@ -27,6 +28,9 @@ GROWTH: Final = 1.3
 
 SHARE: Final = 10
 """A pause is at least so many times as long as the last answer took: asking must not be a load."""
+
+BOUND: Final = 5.0
+"""Seconds that a pause has at most, however slow the server is: the end must not be noticed late."""
 
 PATIENCE: Final = 60.0
 """Seconds for which a server may be away."""
@@ -46,8 +50,9 @@ async def wait_for_end(asker: Asker, job_id: int) -> int:
     Interrupted, it says that the job goes on. Raises what the server refuses, and what a server that stays away is.
     """
     progress = Progress()
+    waiter = _Waiter(asker, job_id, progress)
     try:
-        seen = await _Waiter(asker, job_id, progress).end()
+        seen = await waiter.end()
     except asyncio.CancelledError:
         progress.close()
         say(
@@ -58,11 +63,14 @@ async def wait_for_end(asker: Asker, job_id: int) -> int:
         progress.close()
     if asker.as_json:
         asker.show_answer()
-    elif isinstance(seen, JobStatus):
+    elif isinstance(seen, JobStatus) and not waiter.outlined:
         for line in status_lines(job_id, seen):
             out(line)
     else:
-        out(_entry_text(seen))
+        async for line in outline_lines(asker, job_id, seen):
+            out(line)
+    if isinstance(seen, JobEntry) and _unjudged(seen):
+        say(f"contest: whether job {job_id} passed only its status says, which is too large to be answered")
     return exit_by_verdict(seen)
 
 
@@ -75,7 +83,7 @@ def exit_by_verdict(seen: JobStatus | JobEntry) -> int:
     if seen.state is not JobState.COMPLETED:
         return FAULT
     if isinstance(seen, JobEntry):
-        return 0
+        return FAULT  # to take it for passed would be a guess
     report = seen.job_report
     reports = [
         *(report.final_reports or []),
@@ -84,14 +92,20 @@ def exit_by_verdict(seen: JobStatus | JobEntry) -> int:
     return 0 if all(each.success for each in reports) else 1
 
 
+def _unjudged(entry: JobEntry) -> bool:
+    return entry.state is JobState.COMPLETED and not entry.verdict
+
+
 class _Waiter:
     def __init__(self, asker: Asker, job_id: int, progress: Progress) -> None:
         self.asker = asker
         self.job_id = job_id
         self.progress = progress
         self.begun = now()
-        self.too_large = False
-        """The status is too large to be asked for; the list says enough."""
+        self.outlined = False
+        """What was seen last is an outline: the whole status is too large to be answered."""
+        self._too_large = False
+        """And it need not be asked for again."""
 
     async def end(self) -> JobStatus | JobEntry:
         """Returns what is known of the job once it has ended."""
@@ -115,36 +129,27 @@ class _Waiter:
                 if seen.state.ended or seen.state is JobState.PAUSE_FAILED:
                     return seen
                 self._show(seen, now() - self.begun)
-            await asyncio.sleep(max(pause, SHARE * (now() - asked)))
+            await asyncio.sleep(min(max(pause, SHARE * (now() - asked)), BOUND))
             pause = min(pause * GROWTH, LONGEST_PAUSE)
 
     async def _ask(self, events: bool) -> JobStatus | JobEntry:
-        if not self.too_large:
+        self.outlined = self._too_large
+        if not self._too_large:
             try:
                 data = (await self.asker.contest.status(self.job_id, events=events)).result()
             except ContestError as error:
-                if error.code != "too_large":
+                if error.code not in TOO_LARGE:
                     raise
-                self.too_large = True
+                self.outlined = True
+                self._too_large = error.code != "timeout"
             else:
                 if data.status is None:
                     raise ContestError(
                         f"{self.asker.address} has answered without a status", code="invalid_message"
                     )
                 return data.status
-        listed = (await self.asker.contest.list(JobQuery())).result()
-        for entry in listed.jobs:
-            if entry.job_id == self.job_id:
-                return entry
-        raise ContestError(
-            f"job {self.job_id} is not in the list of {self.asker.address}", code="unknown_job"
-        )
+        return await outline(self.asker, self.job_id)
 
     def _show(self, seen: JobStatus | JobEntry, seconds: float) -> None:
-        text = _entry_text(seen) if isinstance(seen, JobEntry) else progress_text(self.job_id, seen)
+        text = entry_text(seen) if isinstance(seen, JobEntry) else progress_text(self.job_id, seen)
         self.progress.show(f"{text}, {span_text(seconds)}", line=text)
-
-
-def _entry_text(entry: JobEntry) -> str:
-    verdict = f"  {coloured(entry.verdict)}" if entry.verdict else ""
-    return f"job {entry.job_id}  {entry.name}  {coloured(state_word(entry.state_name))}{verdict}"

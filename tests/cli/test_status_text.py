@@ -16,14 +16,17 @@ from contest_core import (
     JobState,
     Output,
     Report,
+    ResponseDataList,
     ResponseDataStatus,
     RunStatus,
     TargetInfo,
     TargetStatus,
     TestStatus,
     TestStepStatus,
+    TooLarge,
     Waiting,
     WaitingTarget,
+    encode,
 )
 from contest_core.cli.output import printable, span_text, state_word, table, time_text
 from contest_core.cli.status_text import MAX_RUNS, MAX_TARGETS, progress_text, status_lines
@@ -205,3 +208,68 @@ def test_words_for_states_times_and_spans() -> None:
         "2h03m",
         "3d04h",
     ]
+
+
+# --- what is too large
+
+
+def too_large(server: Any, *parts: Any) -> None:
+    """The whole status is refused, then come these parts of it."""
+    server.offer("status", "status.run", "status.test", "status.target", "status.events")
+    server.answers["status"] = [
+        encode(TooLarge(what="the status", limit=1)),
+        *(
+            part if isinstance(part, bytes) else server.answer(ResponseDataStatus(status=part))
+            for part in parts
+        ),
+    ]
+
+
+def test_a_status_that_is_too_large_is_shown_without_its_targets_but_with_their_counts(
+    invoke: Invoke, server: Any
+) -> None:
+    report = Report(
+        job_id=7, run_id=1, reporter_name="R", report_time=NOON, success=False, data="1 of 2 passed"
+    )
+    reports = JobReport(job_id=7, run_reports=[[report]], final_reports=None)
+    skeleton = server.status(
+        verdict="failed", run_statuses=[run(boot(), boot(name="Flash"))], job_report=reports
+    )
+    part = server.status(run_statuses=[run(boot(target("t1"), target("t2", error="no")))])
+    too_large(server, skeleton, part, encode(TooLarge(what="the status", limit=1)))
+    result = invoke("status", "7")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == "job 7  smoke  completed  failed"
+    assert lines[3:] == [
+        "  test Boot: 1 passed, 1 failed",
+        "  test Flash: too many targets to be counted",
+        "report R: failure  1 of 2 passed",
+        "targets are not shown: the status is too large to be answered; --target ID shows one",
+    ]
+    asked = [
+        (sent.get("run"), sent.get("test"), sent.get("target"), sent["events"])
+        for sent in server.calls("status")
+    ]
+    assert asked == [
+        (None, None, None, False),
+        (None, None, " ", False),
+        (1, "Boot", None, False),
+        (1, "Flash", None, False),
+    ]
+
+
+def test_of_a_server_that_cannot_cut_a_status_up_the_list_is_shown(invoke: Invoke, server: Any) -> None:
+    server.offer()
+    server.answers["status"] = [TooLarge(what="the answer", limit=1)]
+    server.answers["list"] = [server.answer(ResponseDataList(job_ids=[7]))]
+    result = invoke("status", "7")
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "job 7  started")
+
+
+def test_a_program_gets_the_refusal_of_a_status_that_is_too_large(invoke: Invoke, server: Any) -> None:
+    too_large(server)
+    result = invoke("status", "7", "--json")
+    assert result.exit_code == 2
+    assert '"Code":"too_large"' in result.stdout
+    assert len(server.calls("status")) == 1

@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 
 from contest_core import (
+    AnswerTimeout,
     ConnectionLost,
     JobReport,
     JobState,
@@ -127,17 +128,99 @@ def test_a_refusal_ends_the_waiting(invoke: Invoke, server: Any) -> None:
     assert invoke("start", "--wait", stdin=JOB).exit_code == 2
 
 
+TOO_LARGE = encode(TooLarge(what="the answer", limit=1, hint="ask for a run"))
+
+
+def by_state(server: Any, **states: list[bytes]) -> None:
+    """Answers `list` by the one state that is asked for; the last answer stays."""
+    nothing = server.answer(ResponseDataList(job_ids=[]))
+
+    def choose() -> None:
+        asked = str(server.calls("list")[-1].get("states", "")).removeprefix("JobState")
+        answers = states.get(asked, [nothing])
+        server.answers["list"] = [answers.pop(0) if len(answers) > 1 else answers[0]]
+
+    server.then["list"] = choose
+
+
 def test_a_job_whose_status_is_too_large_is_followed_by_the_list(invoke: Invoke, server: Any) -> None:
-    server.answers["status"] = [encode(TooLarge(what="the answer", limit=1, hint="ask for a run"))]
+    server.answers["status"] = [TOO_LARGE]
     running = server.entry(7, state_name="JobStateStarted", verdict=None)
-    server.answers["list"] = [
-        server.answer(ResponseDataList(job_ids=[7], jobs=[running])),
-        server.answer(ResponseDataList(job_ids=[7], jobs=[server.entry(7, verdict="failed")])),
+    nothing = server.answer(ResponseDataList(job_ids=[]))
+    by_state(
+        server,
+        Started=[server.answer(ResponseDataList(job_ids=[7], jobs=[running])), nothing],
+        Completed=[server.answer(ResponseDataList(job_ids=[7], jobs=[server.entry(7, verdict="failed")]))],
+    )
+    result = invoke("start", "--wait", stdin=JOB)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("job 7  job-7  completed  failed\n  began ")
+    assert "this is what the list says: the status is too large to be answered" in result.stdout
+    assert "job 7  job-7  started" in result.stderr
+    assert len(server.calls("status")) == 1
+
+
+def test_a_list_of_numbers_says_the_state_and_leaves_the_verdict_open(invoke: Invoke, server: Any) -> None:
+    server.offer()
+    server.answers["status"] = [TooLarge(what="the answer", limit=64 << 20)]
+    numbers = server.answer(ResponseDataList(job_ids=[6, 7, 8]))
+    nothing = server.answer(ResponseDataList(job_ids=[]))
+    by_state(server, Started=[numbers, nothing], Completed=[numbers])
+    result = invoke("start", "--wait", stdin=JOB)
+    assert result.exit_code == 3
+    assert result.stdout.startswith("job 7  completed\n")
+    assert "whether job 7 passed only its status says" in result.stderr
+
+
+def test_a_job_that_a_list_of_numbers_has_as_failed_or_cancelled_exits_so(
+    invoke: Invoke, server: Any
+) -> None:
+    server.offer()
+    server.answers["status"] = [TOO_LARGE]
+    by_state(server, Cancelled=[server.answer(ResponseDataList(job_ids=[7]))])
+    result = invoke("start", "--wait", stdin=JOB)
+    assert (result.exit_code, result.stderr) == (4, "")
+
+
+def test_a_job_that_no_list_has_ends_the_waiting(invoke: Invoke, server: Any) -> None:
+    server.answers["status"] = [TOO_LARGE]
+    by_state(server)
+    result = invoke("start", "--wait", stdin=JOB)
+    assert result.exit_code == 2
+    assert "there is no job 7" in result.stderr
+
+
+def test_a_server_that_can_cut_a_status_up_is_asked_for_one_without_targets(
+    invoke: Invoke, server: Any
+) -> None:
+    server.offer("status", "status.target", "status.events")
+    outlines = [server.status(JobState.STARTED), server.status(verdict="failed")]
+    server.answers["status"] = [
+        TOO_LARGE,
+        *(server.answer(ResponseDataStatus(status=status)) for status in outlines),
     ]
     result = invoke("start", "--wait", stdin=JOB)
     assert result.exit_code == 1
-    assert result.stdout == "job 7  job-7  completed  failed\n"
-    assert len(server.calls("status")) == 1
+    assert [sent.get("target") for sent in server.calls("status")] == [None, " ", " "]
+    assert result.stdout.startswith("job 7  smoke  completed  failed\n")
+    assert "targets are not shown: the status is too large to be answered; --target ID" in result.stdout
+    assert server.calls("list") == []
+
+
+def test_a_status_that_is_not_answered_in_time_is_outlined_and_asked_for_again(
+    invoke: Invoke, server: Any
+) -> None:
+    server.offer("status", "status.target", "status.events")
+    late = encode(AnswerTimeout(verb="status", seconds=3))
+    server.answers["status"] = [
+        late,
+        server.answer(ResponseDataStatus(status=server.status(JobState.STARTED))),
+        server.answer(ResponseDataStatus(status=server.status(verdict="passed"))),
+    ]
+    result = invoke("start", "--wait", stdin=JOB)
+    assert result.exit_code == 0
+    assert [sent.get("target") for sent in server.calls("status")] == [None, " ", None]
+    assert "targets are not shown" not in result.stdout
 
 
 def test_pauses_grow_up_to_a_bound_and_with_the_time_that_an_answer_takes(
@@ -145,7 +228,7 @@ def test_pauses_grow_up_to_a_bound_and_with_the_time_that_an_answer_takes(
 ) -> None:
     pauses: list[float] = []
     clock = 0.0
-    took = iter([0.0] * 12 + [1.0])
+    took = iter([0.0] * 12 + [0.4, 0.0, 60.0])
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
@@ -159,11 +242,11 @@ def test_pauses_grow_up_to_a_bound_and_with_the_time_that_an_answer_takes(
     monkeypatch.setattr(waiting, "now", lambda: clock)
     monkeypatch.setattr(waiting.asyncio, "sleep", sleep)
     server.then["status"] = answering
-    seen(server, *[server.status(JobState.STARTED)] * 14, server.status(verdict="passed"))
+    seen(server, *[server.status(JobState.STARTED)] * 16, server.status(verdict="passed"))
     assert invoke("start", "--wait", stdin=JOB).exit_code == 0
     assert pauses[0] == 0.2
     assert pauses[1] == pytest.approx(0.26)
-    assert pauses[10:] == [2.0, 2.0, 10.0, 2.0]
+    assert pauses[10:] == [2.0, 2.0, 4.0, 2.0, 5.0, 2.0]
 
 
 def test_a_retry_is_waited_for_as_a_start_is(invoke: Invoke, server: Any) -> None:
