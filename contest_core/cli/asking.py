@@ -10,6 +10,7 @@ import functools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from time import monotonic as now
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
@@ -21,7 +22,7 @@ from contest_core.cli.failures import Failure
 from contest_core.cli.group import plugins_of
 from contest_core.cli.output import out_json, say
 from contest_core.client import Client, ClientOptions, Contest, client_class
-from contest_core.errors import ContestError, Repeat, Unreachable, error_from_wire
+from contest_core.errors import AnswerTimeout, ContestError, Repeat, error_from_wire
 from contest_core.verbs import VERBS
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ DEFAULT_ADDRESS = "http://localhost:8080"
 
 PAUSES = (0.3, 1.0, 2.0)
 """Seconds before a request is sent again."""
+
+SLACK = 0.5
+"""Seconds that a client has beyond its own timeout to say what was not in time."""
+
+WRONG_ADDRESS = 2
+"""The exit status where an address is none."""
 
 _NOT_AT_ONCE = frozenset({"unreachable", "shutting_down"})
 _NEVER = frozenset({"internal"})
@@ -70,15 +77,19 @@ class Repeating(Client):
         return cls(address, options, load_plugins())
 
     async def call(self, verb: str, parameters: Mapping[str, object]) -> bytes:
-        """Asks, and asks again after a pause while that is safe and the pauses last."""
+        """Asks, and asks again after a pause while that is safe, the pauses last and there is time."""
         from asyncio import sleep  # brings asyncio, which the module's other users do without
 
+        deadline = now() + self._options.timeout
+        # The client's own bound of the first try comes first, since it knows what was not in time.
+        until = deadline + SLACK
         for pause in (*PAUSES, None):
-            error = await self._try(verb, parameters)
+            error = await self._try(verb, parameters, until - now())
             if error is None:
                 return self.answer
-            if pause is None or not self._may_repeat(verb, parameters, error):
+            if pause is None or now() + pause >= deadline or not self._may_repeat(verb, parameters, error):
                 break
+            until = deadline
             say(f"contest: {error.message}; asking again in {pause:g} s")
             await sleep(pause)
         assert error is not None
@@ -86,30 +97,51 @@ class Repeating(Client):
             return self.answer
         raise error
 
-    async def _try(self, verb: str, parameters: Mapping[str, object]) -> ContestError | None:
+    async def _try(self, verb: str, parameters: Mapping[str, object], seconds: float) -> ContestError | None:
         """One attempt: None, or what went wrong; `answer` is empty where nothing came."""
+        from asyncio import timeout  # brings asyncio, as above
+
         self.answer = b""
         try:
-            if self._client is None:
-                self._client = await self._class().connect(self._address, self._options)
-            self.answer = await self._client.call(verb, parameters)
-        except ContestError as error:
+            async with timeout(seconds):
+                if self._client is None:
+                    self._client = await self._class().connect(self._address, self._options)
+                self.answer = await self._client.call(verb, parameters)
+        except (ContestError, TimeoutError) as raised:
+            error = raised if isinstance(raised, ContestError) else self._late(verb)
             self._lost = self._lost or error.code == "connection_lost"
             await self.aclose()
             return error
         return failure(self.answer)
 
+    def _late(self, verb: str) -> ContestError:
+        return AnswerTimeout(seconds=self._options.timeout, verb=verb, reads=VERBS[verb].reads)
+
     def _class(self) -> type[Client]:
-        scheme = self._address.partition(":")[0]
-        if "://" not in self._address and scheme not in self._plugins.clients:
-            meant = f"did you mean http://{self._address}?" if self._address else "the address is empty"
-            raise Unreachable(address=self._address or "''", reason=meant)
+        scheme = self._address.partition(":")[0].lower()
+        if scheme not in self._plugins.clients:
+            raise Failure(self._no_scheme(scheme), WRONG_ADDRESS)
         try:
             return client_class(self._address, self._plugins)
         except ImportError as error:
             raise Failure(
                 f"the client for {scheme}: cannot be loaded: {error}; see `contest plugins`"
             ) from error
+
+    def _no_scheme(self, scheme: str) -> str:
+        """What is wrong with the address, which schemes there are, and an example."""
+        known = ", ".join(f"{name}:" for name in self._plugins.clients.names()) or "none"
+        address = self._address
+        if "://" in address:
+            wrong = f"{address}: there is no client for {scheme}:"
+            hint = f"an example is {DEFAULT_ADDRESS}"
+        else:
+            wrong = f"{address}: an address begins with a scheme" if address else "the address is empty"
+            hint = f"did you mean http://{address}?" if address else f"an example is {DEFAULT_ADDRESS}"
+        broken = [
+            f"\nplugin {info.name!r} failed: {info.failure}" for info in self._plugins.infos if info.failure
+        ]
+        return f"{wrong}; the schemes are {known}; {hint}{''.join(broken)}"
 
     def _may_repeat(self, verb: str, parameters: Mapping[str, object], error: ContestError) -> bool:
         if not self.repeats:
@@ -231,7 +263,7 @@ def asks(work: Callable[..., Awaitable[int | None]]) -> Callable[..., None]:
         default=30.0,
         show_default=True,
         metavar="SECONDS",
-        help="How long to wait for an answer.",
+        help="How long to wait for an answer, asking again included.",
     )
     @click.option("--json", "as_json", is_flag=True, help="Print the answer as it is on the wire.")
     @click.pass_context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ from contest_core import (
     Unreachable,
     encode,
 )
+from contest_core.cli import asking
 
 Invoke = Callable[..., Result]
 
@@ -364,17 +366,57 @@ def test_a_token_comes_from_the_environment_and_the_timeout_from_its_option(
     assert (options.token, options.timeout) == ("hush", 2.5)
 
 
-def test_a_scheme_that_nobody_has_is_answered_with_those_that_are_there(invoke: Invoke) -> None:
-    result = invoke("version", "-a", "gopher://x")
-    assert result.exit_code == 3
-    assert "no client for the scheme 'gopher'; there are fake" in result.stderr
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("gopher://x", "gopher://x: there is no client for gopher:"),
+        ("gopher://x", "an example is http://localhost:8080"),
+        ("localhost:8080", "localhost:8080: an address begins with a scheme"),
+        ("localhost:8080", "did you mean http://localhost:8080?"),
+        ("lab.example", "did you mean http://lab.example?"),
+        ("", "the address is empty"),
+    ],
+)
+def test_an_address_without_a_known_scheme_is_wrong_and_told_which_there_are(
+    invoke: Invoke, server: Any, address: str, words: str
+) -> None:
+    result = invoke("version", "-a", address)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert "; the schemes are fake:; " in result.stderr
+    assert "contest serve" not in result.stderr
+    assert server.connections == []
 
 
-def test_an_address_without_a_scheme_is_answered_with_one(invoke: Invoke) -> None:
-    result = invoke("version", "-a", "localhost:8080")
+def test_asking_again_takes_no_longer_than_the_timeout(
+    invoke: Invoke, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 0.0
+
+    def answering() -> None:
+        nonlocal clock
+        clock += 4.0
+
+    monkeypatch.setattr(asking, "now", lambda: clock)
+    server.answers["list"] = [encode(Overloaded(seconds=3))]
+    server.then["list"] = answering
+    result = invoke("list", "--timeout", "10")
     assert result.exit_code == 3
-    assert "did you mean http://localhost:8080?" in result.stderr
-    assert "the address is empty" in invoke("version", "-a", "").stderr
+    assert clock == 12.0
+
+
+def test_a_server_that_never_has_done_with_its_answer_is_given_up(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def for_ever(self: Any, verb: str, parameters: object) -> bytes:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(asking, "SLACK", 0.0)
+    monkeypatch.setattr("fake_contest_client.FakeClient.call", for_ever)
+    result = invoke("list", "--timeout", "0.05")
+    assert result.exit_code == 3
+    assert result.stderr.splitlines()[-1].startswith("contest: no answer to list within 0.05 s")
 
 
 def test_a_server_that_is_not_there_is_answered_with_how_to_start_one(invoke: Invoke, server: Any) -> None:

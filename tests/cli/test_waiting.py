@@ -240,7 +240,7 @@ def test_pauses_grow_up_to_a_bound_and_with_the_time_that_an_answer_takes(
     for name, value in (("FIRST_PAUSE", 0.2), ("LONGEST_PAUSE", 2.0), ("SHARE", 10)):
         monkeypatch.setattr(waiting, name, value)
     monkeypatch.setattr(waiting, "now", lambda: clock)
-    monkeypatch.setattr(waiting.asyncio, "sleep", sleep)
+    monkeypatch.setattr("contest_core.cli.waiting.asyncio.sleep", sleep)
     server.then["status"] = answering
     seen(server, *[server.status(JobState.STARTED)] * 16, server.status(verdict="passed"))
     assert invoke("start", "--wait", stdin=JOB).exit_code == 0
