@@ -248,7 +248,7 @@ class JobStatus(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=wi
     """When the job first began."""
     end_time: datetime | None
     run_status: RunStatus | None
-    """The last run, again: ConTest's old clients look here."""
+    """The last run, again: ConTest's old clients look here. None where a part of a job was asked for."""
     run_statuses: list[RunStatus] | None
     job_report: JobReport
     verdict: str | None = None

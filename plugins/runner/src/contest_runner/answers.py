@@ -31,6 +31,15 @@ from contest_core import (
 from contest_core.client import MAX_ANSWER_BYTES
 from contest_core.events import EventListMsg, EventStatusMsg
 from contest_runner.job import Job
+from contest_runner.status_parts import (
+    Piece,
+    check_run,
+    check_size,
+    check_target,
+    check_test,
+    cut,
+    is_whole,
+)
 from contest_runner.status_tree import RunTree, unpack
 from contest_runner.store import JobRow, ReportRow, RunRow, Store
 from contest_runner.times import moment
@@ -43,8 +52,6 @@ RUNS_SHOWN: Final = 10
 
 _READINGS: Final = 4
 """How often a status is read anew because a run ended meanwhile; of an endless job with short runs one always does."""
-
-_HINT = "ask for one `run`, `test` or `target`, or without `events`"
 
 
 class _Cache:
@@ -89,7 +96,10 @@ class Answers:
     # --- status
 
     async def status(self, message: EventStatusMsg) -> EncodedJSON:
-        """The status that was asked for. Raises `UnknownJob` and `TooLarge`."""
+        """The status that was asked for; of a part there is `RunStatuses` and no `RunStatus`, which repeats the last.
+
+        Raises `UnknownJob`, `TooLarge`, and `InvalidQuery` for a run, test or target that the job does not have.
+        """
         key = (message.job_id, message.run, message.test, message.target, message.events)
         kept = self._cache.get(key)
         if kept is not None:
@@ -105,7 +115,8 @@ class Answers:
             if JobState(row.state).ended:
                 self._cache.put(key, encoded)
         if len(encoded) > MAX_ANSWER_BYTES:
-            raise TooLarge(what="the status", limit=MAX_ANSWER_BYTES, size=len(encoded), hint=_HINT)
+            # Not for its runs: reports have no bound of their own.
+            raise TooLarge(what="the status", limit=MAX_ANSWER_BYTES, size=len(encoded))
         return EncodedJSON(encoded)
 
     async def whole(self, job: Job) -> JobStatus:
@@ -115,24 +126,36 @@ class Answers:
         return _frame(job, [tree.status for tree in runs], _job_report(job.id, reports))
 
     async def _of_running(self, job: Job, message: EventStatusMsg) -> bytes:
-        endless = job.plan.runs == 0
+        plan = job.plan
+        endless = plan.runs == 0
+        check_test(message, [test.name for test in plan.tests] + list(plan.skipped_tests))
         for _ in range(_READINGS):
             live = job.run
             first_run = live is not None and live.status.run_id == 1
-            stored = [] if first_run else await self._stored_runs(job.id, message, endless=endless)
-            reports = [] if first_run else await self._store.reports(job.id)
+            last, pieces, reports = 0, list[Piece](), list[ReportRow]()
+            if not first_run:
+                last, pieces = await self._stored_runs(job.id, message, endless=endless)
+                reports = await self._store.reports(job.id)
             # A run that ended meanwhile is in the store now, and perhaps not among what was read.
             if job.run is live:
                 break
         live = job.run
         if live is not None:
-            number = live.status.run_id
-            stored = [run for run in stored if run[0] != number]
-            if message.run in (None, number):
-                stored.append((number, _encode_run(live, message)))
+            last = live.status.run_id
+            pieces = [piece for piece in pieces if piece.run_id != last]
+            if message.run in (None, last):
+                pieces.append(cut(live, message))
+        check_run(message, last=last, to_come=plan.runs)
+        await self._check(message, pieces, tests=len(plan.tests), ended=False)
         shown = RUNS_SHOWN if endless else None
-        frame = _frame(job, [Raw(run) for _, run in stored], _job_report(job.id, reports, shown=shown))
-        return _encode_status(frame)
+        reported = _job_report(job.id, reports, shown=shown)
+        return _encode_status(_frame(job, _raw(pieces), reported, part=not is_whole(message)))
+
+    @staticmethod
+    async def _check(message: EventStatusMsg, pieces: Sequence[Piece], *, tests: int, ended: bool) -> None:
+        if message.target is not None:
+            await asyncio.to_thread(check_target, message, pieces, ended=ended)
+        check_size(message, pieces, tests=tests)
 
     async def ended(self, job_id: int, *, last: int) -> JobStatus:
         """The status of a job that has ended, for this program itself: however large it is, it is not encoded.
@@ -150,28 +173,35 @@ class Answers:
         return _stored_frame(row, [*earlier, *runs], decoded)
 
     async def _of_stored(self, row: JobRow, message: EventStatusMsg) -> bytes:
-        plan = await self._store.plan(row.job_id)
-        endless = msgspec.json.decode(plan or "{}", type=_PlanRuns).runs == 0
-        runs = [run for _, run in await self._stored_runs(row.job_id, message, endless=endless)]
+        plan = msgspec.json.decode(await self._store.plan(row.job_id) or "{}", type=_Planned)
+        check_test(message, [test.name for test in plan.tests] + list(plan.skipped_tests))
+        ended = JobState(row.state).ended
+        endless = plan.runs == 0
+        last, pieces = await self._stored_runs(row.job_id, message, endless=endless)
+        check_run(message, last=last, to_come=0 if ended else plan.runs)
+        await self._check(message, pieces, tests=len(plan.tests), ended=ended)
         reports = await self._store.reports(row.job_id)
         report = _job_report(row.job_id, reports, shown=RUNS_SHOWN if endless else None)
-        return _encode_status(_stored_frame(row, [Raw(run) for run in runs], report))
+        return _encode_status(_stored_frame(row, _raw(pieces), report, part=not is_whole(message)))
 
     async def _stored_runs(
         self, job_id: int, message: EventStatusMsg, *, endless: bool
-    ) -> list[tuple[int, bytes]]:
-        last = RUNS_SHOWN if endless and message.run is None else None
-        rows = await self._store.runs(job_id, last=last)
+    ) -> tuple[int, list[Piece]]:
+        """The number of the last run, and those that were asked for."""
+        rows = await self._store.runs(job_id, last=RUNS_SHOWN if endless and message.run is None else None)
         wanted = [row for row in rows if message.run in (None, row.run_id)]
-        return [(row.run_id, await self._encoded(job_id, row, message)) for row in wanted]
+        pieces = [await self._piece(job_id, row, message) for row in wanted]
+        return rows[-1].run_id if rows else 0, pieces
 
-    async def _encoded(self, job_id: int, row: RunRow, message: EventStatusMsg) -> bytes:
+    async def _piece(self, job_id: int, row: RunRow, message: EventStatusMsg) -> Piece:
         key = (job_id, "run", row.run_id, message.test, message.target, message.events)
         kept = self._cache.get(key)
-        if kept is None:
-            kept = await asyncio.to_thread(_unpack_and_encode, job_id, row, message)
-            self._cache.put(key, kept)
-        return kept
+        if kept is not None:
+            return Piece(row.run_id, kept)
+        piece = await asyncio.to_thread(_unpack_and_cut, job_id, row, message)
+        if piece.missed is None:
+            self._cache.put(key, piece.encoded)
+        return piece
 
     async def _unpacked(self, job_id: int, row: RunRow) -> RunTree:
         return await asyncio.to_thread(unpack, job_id, row.run_id, row.status)
@@ -194,18 +224,30 @@ class Answers:
         return answer
 
 
-class _PlanRuns(msgspec.Struct):
+class _PlannedTest(msgspec.Struct):
+    name: str
+
+
+class _Planned(msgspec.Struct):
+    """What a status needs of a plan."""
+
     runs: int = 0
+    tests: tuple[_PlannedTest, ...] = ()
+    skipped_tests: tuple[str, ...] = ()
 
 
-def _frame(job: Job, runs: Sequence[Any], report: JobReport) -> JobStatus:
+def _raw(pieces: Sequence[Piece]) -> list[Raw]:
+    return [Raw(piece.encoded) for piece in pieces]
+
+
+def _frame(job: Job, runs: Sequence[Any], report: JobReport, *, part: bool = False) -> JobStatus:
     return JobStatus(
         name=job.plan.name,
         state_name=job.state.wire_name,
         state_err_msg="",
         start_time=moment(job.start_time),
         end_time=None,
-        run_status=runs[-1] if runs else None,
+        run_status=runs[-1] if runs and not part else None,
         run_statuses=list(runs) or None,
         job_report=report,
         waiting=job.waiting,
@@ -218,7 +260,7 @@ def _encode_status(status: JobStatus) -> bytes:
     return msgspec.json.encode(ResponseDataStatus(status=status))
 
 
-def _stored_frame(row: JobRow, runs: Sequence[Any], report: JobReport) -> JobStatus:
+def _stored_frame(row: JobRow, runs: Sequence[Any], report: JobReport, *, part: bool = False) -> JobStatus:
     state = JobState(row.state)
     failed = state in (JobState.FAILED, JobState.CANCELLATION_FAILED)
     return JobStatus(
@@ -227,7 +269,7 @@ def _stored_frame(row: JobRow, runs: Sequence[Any], report: JobReport) -> JobSta
         state_err_msg=(row.error or "") if failed else "",
         start_time=moment(row.start_time),
         end_time=None if row.end_time is None else moment(row.end_time),
-        run_status=runs[-1] if runs else None,
+        run_status=runs[-1] if runs and not part else None,
         run_statuses=list(runs) or None,
         job_report=report,
         verdict=row.verdict,
@@ -241,45 +283,8 @@ def _without_tests(job_id: int, row: RunRow) -> RunStatus:
     return RunStatus(job_id=job_id, run_id=row.run_id, start_time=moment(row.start_time), test_statuses=[])
 
 
-def _unpack_and_encode(job_id: int, row: RunRow, message: EventStatusMsg) -> bytes:
-    return _encode_run(unpack(job_id, row.run_id, row.status), message)
-
-
-def _encode_run(tree: RunTree, message: EventStatusMsg) -> bytes:
-    if message.test is None and message.target is None and message.events:
-        return tree.encode()
-    return msgspec.json.encode(select(tree.status, message.test, message.target, events=message.events))
-
-
-def select(run: RunStatus, test: str | None, target: str | None, *, events: bool) -> RunStatus:
-    """A part of a run: one test, one target, or everything without the events of steps."""
-    replace = msgspec.structs.replace
-
-    def targets(statuses: Sequence[Any] | None) -> Any:
-        chosen = [
-            status
-            for status in statuses or ()
-            if target is None or (status.target is not None and status.target.id == target)
-        ]
-        return [status if events else replace(status, events=None) for status in chosen] or None
-
-    tests = [
-        replace(
-            each,
-            test_step_statuses=[
-                replace(
-                    step,
-                    target_statuses=targets(step.target_statuses),
-                    events=step.events if events else None,
-                )
-                for step in each.test_step_statuses
-            ],
-            target_statuses=targets(each.target_statuses),
-        )
-        for each in run.test_statuses
-        if test is None or each.test_name == test
-    ]
-    return replace(run, test_statuses=tests)
+def _unpack_and_cut(job_id: int, row: RunRow, message: EventStatusMsg) -> Piece:
+    return cut(unpack(job_id, row.run_id, row.status), message)
 
 
 def _job_report(job_id: int, rows: Sequence[ReportRow], *, shown: int | None = None) -> JobReport:
