@@ -103,7 +103,7 @@ class LockerRules(RuleBasedStateMachine):
     @precondition(lambda self: self.queue.grants)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
-        grant = data.draw(st.sampled_from(sorted(self.queue.grants.values(), key=lambda each: each.token)))
+        grant = data.draw(st.sampled_from(sorted(self.queue.grants, key=lambda each: each.token)))
         targets = data.draw(st.one_of(st.none(), some_targets))
         for target in grant.targets if targets is None else targets:
             if self.model.owner.get(target) == (grant.job_id, grant.token):
@@ -113,7 +113,7 @@ class LockerRules(RuleBasedStateMachine):
     @precondition(lambda self: self.queue.grants)
     @rule(data=st.data())
     def extend(self, data: st.DataObject) -> None:
-        grant = data.draw(st.sampled_from(sorted(self.queue.grants.values(), key=lambda each: each.token)))
+        grant = data.draw(st.sampled_from(sorted(self.queue.grants, key=lambda each: each.token)))
         assert self.queue.extend(grant) == self.now + DURATION
 
     @rule(passed=st.sampled_from([1, DURATION // 2, DURATION + 1]))
@@ -126,11 +126,10 @@ class LockerRules(RuleBasedStateMachine):
         held = {target: (grant.job_id, grant.token) for target, grant in self.queue.held.items()}
         assert held == self.model.owner
         in_grants = {
-            target: (grant.job_id, grant.token)
-            for grant in self.queue.grants.values()
-            for target in grant.targets
+            target: (grant.job_id, grant.token) for grant in self.queue.grants for target in grant.targets
         }
         assert in_grants == held
+        assert all(grant in self.queue.of(grant.job_id, grant.token) for grant in self.queue.grants)
 
     @invariant()
     def nobody_waits_whose_turn_it_is(self) -> None:

@@ -172,7 +172,6 @@ async def test_writes_under_a_lost_lease_write_nothing(store: Store, clock: Cloc
     writes: list[Callable[[], Any]] = [
         lambda: store.set_state(lease, 1),
         lambda: store.record_acquisition(lease, acquisition),
-        lambda: store.release_acquisition(lease, 1, 0, 0),
         lambda: store.save(lease, saved),
         lambda: store.finish_run(lease, run, []),
         lambda: store.finish_job(lease, ended(), []),
@@ -335,15 +334,13 @@ async def test_what_a_step_saved_is_there_until_its_run_ends(store: Store) -> No
     assert await store.saved_states(lease.job_id, 1) == []
 
 
-async def test_an_acquisition_is_known_until_and_after_its_release(store: Store) -> None:
+async def test_the_last_acquisition_of_an_attempt_is_the_one_that_is_known(store: Store) -> None:
     lease = await owned(store)
     row = AcquisitionRow(run_id=1, test_index=0, attempt=0, targets='["a"]', token=7)
     await store.record_acquisition(lease, row)
     again = AcquisitionRow(run_id=1, test_index=0, attempt=0, targets='["a", "b"]', token=8)
     await store.record_acquisition(lease, again)
     assert await store.acquisitions(lease.job_id, 1) == [again]
-    await store.release_acquisition(lease, 1, 0, 0)
-    assert [(found.token, found.released) for found in await store.acquisitions(lease.job_id)] == [(8, True)]
 
 
 async def test_jobs_are_found_by_state_tags_requestor_and_page(store: Store) -> None:

@@ -206,14 +206,10 @@ class Acquiring:
             failure = error
         _tell(job, attempt, "TargetReleased", acquired.targets)
         free = [target.id for target in acquired.targets if target.id not in job.left and not job.survivors]
-        # Events, locks and the acquisition's end are one commit: nothing is awaited in between.
+        # Events and locks are one commit: nothing is awaited in between.
         self._locker.release_soon(job.id, attempt.token, free)
         if len(free) < len(acquired.targets):
             self._locker.keep(job.id, attempt.token)
-        # The next write that is waited for comes after it, and fails where this one fails.
-        self._store.release_acquisition(
-            job.lease, attempt.run_id, attempt.test_index, attempt.number
-        ).add_done_callback(_seen)
         if failure is not None and job.stopping.why is None:
             raise failure
 
@@ -259,11 +255,6 @@ class Acquiring:
             blame = Blame.PLUGIN if isinstance(error, _ManagerFault) else Blame.INFRASTRUCTURE
             raise JobFailed(f"failed to release targets: {storable(error)}", blame=blame) from None
         task.result()
-
-
-def _seen(write: asyncio.Future[None]) -> None:
-    if not write.cancelled():
-        write.exception()
 
 
 async def _blamed(job: Job, what: str, work: Coroutine[Any, Any, T]) -> T:

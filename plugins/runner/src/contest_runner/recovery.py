@@ -134,8 +134,6 @@ class _Replay:
             self._index[row.test_index] = {target.id: number for number, target in enumerate(targets)}
             self._progress[row.test_index] = {target.id: Progress() for target in targets}
             trees[row.test_index].acquired([target.info() for target in targets])
-            if row.released:
-                self.finished.add(row.test_index)
 
     def apply(self, event: EventRow) -> None:
         """One event, in the order of their sequence."""
@@ -146,6 +144,8 @@ class _Replay:
         if event.name == "TargetAcquireErr":
             error = msgspec.json.decode(event.payload or "{}").get("Error", "")
             tree.acquire_failed(self._shown(event, None), error)
+            self.finished.add(number)
+        elif event.name == "TargetReleased":
             self.finished.add(number)
         elif (
             event.target is not None

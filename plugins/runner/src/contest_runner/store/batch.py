@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections.abc import Callable
-from typing import Any
-
-from sqlalchemy import Connection
+from typing import TYPE_CHECKING, Any
 
 from contest_runner.store.schema import events
+
+if TYPE_CHECKING:
+    from contest_runner.store.writing import Writing
 
 WIDTH = len(events.columns)
 """Cells of a row of events."""
@@ -21,13 +22,15 @@ BLANK = ("step", "payload")
 
 
 class Operation:
-    """One `Store.write`: what to do in the transaction, and who waits for its result."""
+    """What to do in the transaction, and who waits for its result."""
 
-    __slots__ = ("future", "run")
+    __slots__ = ("future", "job_id", "run")
 
-    def __init__(self, run: Callable[[Connection], Any], future: Future[Any]) -> None:
+    def __init__(self, run: Callable[[Writing], Any], future: Future[Any], job_id: int | None) -> None:
         self.run = run
         self.future = future
+        self.job_id = job_id
+        """Of the job whose lease it asks for."""
 
 
 class Batch:

@@ -8,7 +8,7 @@ a module beside it and a line in `find`. All SQL elsewhere in the package is wha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from importlib import import_module
 from logging import Logger, LoggerAdapter
@@ -24,8 +24,11 @@ from contest_runner.store.errors import StoreError
 
 Log = Logger | LoggerAdapter[Logger]
 
-BulkInsert = Callable[[Connection, Sequence[Any]], None]
-"""Inserts rows given as one flat sequence of their values, in the order of the table's columns."""
+Bulk = Callable[[Connection, Sequence[Any]], None]
+"""Writes rows that are given as one flat sequence of their values, row after row."""
+
+BulkSelect = Callable[[Connection, Sequence[Any]], list[tuple[Any, ...]]]
+"""Finds the rows that have one of these keys."""
 
 _KINDS = {"sqlite": "contest_runner.store.sqlite:SQLite"}
 
@@ -92,11 +95,35 @@ class Database(ABC):
             self.writer.rollback()
 
     @abstractmethod
-    def bulk_insert(self, table: Table, conflict: str = "", blank: Collection[str] = ()) -> BulkInsert:
-        """The fastest way to insert many rows; `conflict` is an ON CONFLICT clause.
+    def numbers(self, table: Table) -> Iterator[int]:
+        """Numbers for new rows of a table that count by themselves, never given before; for one transaction."""
 
-        In the columns `blank` an empty text stands for NULL. A driver may take twenty times as long over a None.
-        """
+    # Of the many rows of a statement most have nothing in some columns: there, in the columns `blank`, an empty text
+    # stands for NULL. A driver may take twenty times as long over a None.
+
+    @abstractmethod
+    def bulk_insert(self, table: Table, conflict: str = "", blank: Collection[str] = ()) -> Bulk:
+        """The fastest way to insert many rows, given by all columns; `conflict` is an ON CONFLICT clause."""
+
+    @abstractmethod
+    def bulk_update(
+        self,
+        table: Table,
+        *,
+        key: Sequence[str],
+        columns: Sequence[str] = (),
+        fixed: Mapping[str, str] | None = None,
+        blank: Collection[str] = (),
+    ) -> Bulk:
+        """The fastest way to change many rows, given by `key` and `columns`; `fixed` columns get an SQL expression."""
+
+    @abstractmethod
+    def bulk_select(self, table: Table, key: str, columns: Sequence[str]) -> BulkSelect:
+        """The fastest way to find many rows: what it gives has the key and these columns."""
+
+    @abstractmethod
+    def bulk_delete(self, table: Table, key: str) -> Bulk:
+        """The fastest way to delete many rows, given by one column."""
 
     @abstractmethod
     def fault(self, error: Exception) -> Fault:

@@ -72,7 +72,7 @@ class LockQueue:
         self.token = 0
         """The last one given."""
         self.held: dict[str, Grant] = {}
-        self.grants: dict[tuple[int, int], Grant] = {}
+        self._grants: dict[int, dict[int, Grant]] = {}
         """By job and token."""
         self._clock = clock
         self._duration = duration
@@ -86,6 +86,18 @@ class LockQueue:
     def waiting(self) -> bool:
         """True while any request waits."""
         return bool(self._waiting)
+
+    @property
+    def grants(self) -> list[Grant]:
+        """All of them."""
+        return [grant for of_job in self._grants.values() for grant in of_job.values()]
+
+    def of(self, job_id: int, token: int | None = None) -> list[Grant]:
+        """A job's grants, or the one under a token."""
+        of_job = self._grants.get(job_id, {})
+        if token is None:
+            return list(of_job.values())
+        return [of_job[token]] if token in of_job else []
 
     def enter(self, request: Request) -> None:
         """Grant it at once, or let it wait for its turn."""
@@ -110,7 +122,7 @@ class LockQueue:
             for target in grant.targets:
                 del self.held[target]
             grant.targets.clear()
-            self.grants.pop((grant.job_id, grant.token), None)
+            self._drop(grant)
             return
         ready: list[Request] = []
         for target in list(grant.targets) if targets is None else targets:
@@ -127,7 +139,7 @@ class LockQueue:
     def lapse(self) -> None:
         """Free what has run out and is waited for."""
         now = self._clock()
-        for grant in [grant for grant in self.grants.values() if grant.until < now]:
+        for grant in [grant for grant in self.grants if grant.until < now]:
             self._lapse([target for target in grant.targets if target in self._queues], None)
 
     def blockers(self, request: Request, limit: int) -> list[Blocker]:
@@ -149,7 +161,7 @@ class LockQueue:
 
     def restore(self, job_id: int, token: int, until: int, target: str, since: int) -> None:
         """Take over a lock that was on disk."""
-        grant = self.grants.setdefault((job_id, token), Grant(job_id, token, until))
+        grant = self._grants.setdefault(job_id, {}).setdefault(token, Grant(job_id, token, until))
         grant.targets[target] = since
         self.held[target] = grant
 
@@ -202,14 +214,20 @@ class LockQueue:
             tuple(target for target in chosen if target not in request.own) if request.own else chosen
         )
         self.held.update(dict.fromkeys(chosen, grant))
-        self.grants[grant.job_id, grant.token] = grant
+        self._grants.setdefault(grant.job_id, {})[grant.token] = grant
         return grant
 
     def _take_back(self, grant: Grant, target: str) -> None:
         del self.held[target]
         del grant.targets[target]
         if not grant.targets:
-            del self.grants[grant.job_id, grant.token]
+            self._drop(grant)
+
+    def _drop(self, grant: Grant) -> None:
+        of_job = self._grants.get(grant.job_id, {})
+        of_job.pop(grant.token, None)
+        if not of_job:
+            self._grants.pop(grant.job_id, None)
 
     def _own_now(self, request: Request) -> list[Request]:
         """Other requests of the same job need not queue for what it got."""

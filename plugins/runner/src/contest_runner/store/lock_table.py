@@ -1,20 +1,23 @@
 """The locks as rows: what the locker knows, on disk.
 
-The locker calls it on the event loop and gets futures; each change joins the batch being gathered, in order. The
-rows are the image of what the locker has in memory, one change behind at most.
+The locker calls it on the event loop; each change joins the batch being gathered. A batch writes once, for each target,
+what it came to: the rows are the image of what the locker has in memory, one batch behind at most.
 """
 
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from contest_runner.store import schema
 from contest_runner.store.database import Prepared
 from contest_runner.store.rows import LockRow
 from contest_runner.store.store import Store
+from contest_runner.store.writing import Writing
 
 _locks = schema.locks.c
 _columns = [column.name for column in _locks if column.name != "target_id"]
@@ -27,17 +30,9 @@ _TOKEN = "lock_token"
 _SET_TOKEN = Prepared(
     update(schema.meta).where(_meta.key == bindparam("at_key")).values(value=bindparam("new_value"))
 )
-_AT_ONCE = 500
-"""Targets that one statement names: databases have limits."""
 
-
-def _owner(job_id: object, token: object) -> ColumnElement[bool]:
-    return (_locks.job_id == job_id) & (_locks.token == token)
-
-
-_of_owner = _owner(bindparam("at_job_id"), bindparam("at_token"))
-_DELETE = Prepared(delete(schema.locks).where(_of_owner))
-_EXTEND = Prepared(update(schema.locks).where(_of_owner).values(until=bindparam("new_until")))
+Place = tuple[int, int, int, int]
+"""A lock without its target: job, token, since when, until when."""
 
 
 class LockTable:
@@ -46,45 +41,60 @@ class LockTable:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._insert = store.bulk_insert(schema.locks, _REPLACE)
+        self._delete = store.bulk_delete(schema.locks, "target_id")
+        self._extend = store.bulk_update(schema.locks, key=["job_id", "token"], columns=["until"])
+        self._batch: object = None
+        self._image: _Image = _Image()
 
     async def load(self) -> tuple[int, list[LockRow]]:
         """The last token given and all rows, after those of jobs that have ended were deleted."""
         return await self._store.write(_load)
 
-    def put(self, job_id: int, token: int, until: int, since: Sequence[tuple[str, int]]) -> Future[None]:
+    def put(self, job_id: int, token: int, until: int, since: Mapping[str, int]) -> None:
         """Write the locks of targets, each with the time since which it is held, under a new token."""
+        image = self._gathered()
+        image.token = max(image.token, token)
+        image.targets.update({target: (job_id, token, start, until) for target, start in since.items()})
 
-        def write(connection: Connection) -> None:
-            cells = [
-                cell for target, start in sorted(since) for cell in (target, job_id, token, start, until)
-            ]
-            _SET_TOKEN.run(connection, at_key=_TOKEN, new_value=str(token))
-            self._insert(connection, cells)
+    def drop(self, targets: Iterable[str]) -> None:
+        """Delete the locks of targets."""
+        self._gathered().targets.update(dict.fromkeys(targets))
 
-        return self._store.write_soon(write)
-
-    def drop(self, job_id: int, token: int, targets: Sequence[str] | None = None) -> Future[None]:
-        """Delete the locks under a token, or some of them."""
-
-        def write(connection: Connection) -> None:
-            if targets is None:
-                _DELETE.run(connection, at_job_id=job_id, at_token=token)
-                return
-            these = sorted(targets)
-            for start in range(0, len(these), _AT_ONCE):
-                named = _locks.target_id.in_(these[start : start + _AT_ONCE])
-                connection.execute(delete(schema.locks).where(_owner(job_id, token), named))
-
-        return self._store.write_soon(write)
-
-    def extend(self, owners: Sequence[tuple[int, int]], until: int) -> Future[None]:
+    def extend(self, owners: Collection[tuple[int, int]], until: int) -> None:
         """Set when the locks of these jobs and tokens run out."""
+        cells = [cell for job_id, token in sorted(owners) for cell in (job_id, token, until)]
+        self._store.do_soon(lambda writing: self._extend(writing.connection, cells)).add_done_callback(_seen)
 
-        def write(connection: Connection) -> None:
-            for job_id, token in sorted(owners):
-                _EXTEND.run(connection, at_job_id=job_id, at_token=token, new_until=until)
+    def _gathered(self) -> _Image:
+        """What the batch being gathered writes; nothing is awaited between here and the change."""
+        if self._batch is not self._store.gathering:
+            self._image = image = _Image()
+            self._store.do_soon(partial(self._write, image)).add_done_callback(_seen)
+            self._batch = self._store.gathering
+        return self._image
 
-        return self._store.write_soon(write)
+    def _write(self, image: _Image, writing: Writing) -> None:
+        connection = writing.connection
+        if image.token:
+            _SET_TOKEN.run(connection, at_key=_TOKEN, new_value=str(image.token))
+        held = sorted((target, place) for target, place in image.targets.items() if place is not None)
+        self._delete(connection, sorted(target for target, place in image.targets.items() if place is None))
+        self._insert(connection, [cell for target, place in held for cell in (target, *place)])
+
+
+class _Image:
+    """What the locks have come to in one batch."""
+
+    def __init__(self) -> None:
+        self.token = 0
+        """The last one given in it; 0: none was."""
+        self.targets: dict[str, Place | None] = {}
+
+
+def _seen(future: Future[Any]) -> None:
+    """Nobody has to look at it: what fails the write fails whoever waits for the commit, too."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _load(connection: Connection) -> tuple[int, list[LockRow]]:

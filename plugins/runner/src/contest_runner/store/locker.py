@@ -63,7 +63,6 @@ class Locker:
         self._waiters: dict[Request, Waiter] = {}
         self._written: dict[Request, Future[None]] = {}
         self._timer: TimerHandle | None = None
-        store.freed = self._freed
 
     async def open(self) -> None:
         """Take over the locks on disk: those of jobs that have not ended, for another `duration`."""
@@ -91,7 +90,7 @@ class Locker:
         Waits for its turn until `deadline` (in `loop.time()`; one that has passed means not to wait); then
         AcquireTimeout. `on_waiting` gets the waiter when the wait begins and None when it ends. Targets that
         the job holds already stay its own. Cancelled, it takes nothing. Of no targets the token is 0. Raises
-        ValueError for a blank target, and what the database raises for a name that it cannot store.
+        ValueError for a blank target, and for one that cannot be stored.
         """
         wanted = _checked(job_id, targets, count)
         need = len(wanted) if count is None else count
@@ -113,15 +112,16 @@ class Locker:
 
     async def extend(self, job_id: int, token: int) -> None:
         """Renew what a job holds under a token. Raises LockLost where that is nothing any more."""
-        grant = self._queue.grants.get((job_id, token))
-        if grant is None:
+        grants = self._queue.of(job_id, token)
+        if not grants:
             raise LockLost(job_id, ())
-        await self._table.extend([(job_id, token)], self._queue.extend(grant))
+        self._table.extend([(job_id, token)], self._queue.extend(grants[0]))
+        await self._store.committed()
 
     async def renew_all(self) -> None:
         """Renew all locks but those that are kept; free those of these that ran out. For a timer."""
         now = self._store.now()
-        grants = list(self._queue.grants.values())
+        grants = self._queue.grants
         for grant in grants:
             if grant.kept and grant.until < now:
                 self._release(grant, None)
@@ -129,7 +129,8 @@ class Locker:
         for grant in renewed:
             until = self._queue.extend(grant)
         if renewed:
-            await self._table.extend([(grant.job_id, grant.token) for grant in renewed], until)
+            self._table.extend([(grant.job_id, grant.token) for grant in renewed], until)
+            await self._store.committed()
 
     async def release(self, job_id: int, token: int | None, targets: Sequence[str] | None = None) -> None:
         """As `release_soon`, and wait until that is on disk."""
@@ -141,12 +142,12 @@ class Locker:
 
         The deletion joins the batch being gathered. What is not held is ignored.
         """
-        for grant in self._of(job_id, token):
+        for grant in self._queue.of(job_id, token):
             self._release(grant, targets)
 
     def keep(self, job_id: int, token: int) -> None:
         """Renew these locks no more: others get the targets when they have run out."""
-        for grant in self._of(job_id, token):
+        for grant in self._queue.of(job_id, token):
             grant.kept = True
 
     def holds(self, job_id: int, token: int, target: str) -> bool:
@@ -193,11 +194,11 @@ class Locker:
     def _granted(self, request: Request) -> None:
         grant = _grant_of(request)
         if request.fresh:
-            written = self._table.put(grant.job_id, grant.token, grant.until, list(grant.targets.items()))
+            self._table.put(grant.job_id, grant.token, grant.until, grant.targets)
         else:
-            written = self._table.extend([(grant.job_id, grant.token)], grant.until)
+            self._table.extend([(grant.job_id, grant.token)], grant.until)
+        self._written[request] = written = self._store.committed()
         written.add_done_callback(_seen)
-        self._written[request] = written
         if request in self._waiters and not self._waiters[request]._turn.done():
             self._waiters[request]._turn.set_result(None)
 
@@ -209,32 +210,22 @@ class Locker:
             self._release(request.grant, request.fresh)
 
     def _release(self, grant: Grant, targets: Sequence[str] | None) -> None:
-        if targets is not None and grant.targets.keys() <= set(targets):
-            targets = None
-        self._table.drop(grant.job_id, grant.token, targets).add_done_callback(_seen)
-        self._queue.free(grant, targets)
+        freed = [
+            target for target in (grant.targets if targets is None else targets) if target in grant.targets
+        ]
+        self._table.drop(freed)
+        self._queue.free(grant, None if len(freed) == len(grant.targets) else freed)
 
     def _lapsed(self, grant: Grant, targets: list[str]) -> None:
-        self._table.drop(grant.job_id, grant.token, targets).add_done_callback(_seen)
+        self._table.drop(targets)
         self._on_lost(grant.job_id, grant.token, targets)
-
-    def _freed(self, job_id: int, token: int) -> None:
-        """The store deleted the rows itself."""
-        for grant in self._of(job_id, token):
-            self._queue.free(grant)
-
-    def _of(self, job_id: int, token: int | None) -> list[Grant]:
-        if token is None:
-            return [grant for grant in self._queue.grants.values() if grant.job_id == job_id]
-        grant = self._queue.grants.get((job_id, token))
-        return [] if grant is None else [grant]
 
     def _arm(self) -> None:
         """While somebody waits: look again when the next lock runs out."""
         if self._timer is not None or not self._queue.waiting:
             return
         now = self._store.now()
-        untils = [grant.until for grant in self._queue.grants.values() if grant.until >= now]
+        untils = [grant.until for grant in self._queue.grants if grant.until >= now]
         if untils:
             # Behind the end, not at it: a lock is its owner's up to and with that moment.
             delay = (min(untils) - now) / 1_000_000 + 0.001
@@ -253,12 +244,18 @@ def _seen(future: Future[None]) -> None:
         future.exception()
 
 
+def _storable(target: str) -> bool:
+    return target.isascii() or target.encode(errors="ignore").decode() == target
+
+
 def _checked(job_id: int, targets: Sequence[str], count: int | None) -> tuple[str, ...]:
     wanted = tuple(dict.fromkeys(targets))
     if job_id <= 0:
         raise ValueError(f"job {job_id} cannot own a lock")
     if not all(map(str.strip, wanted)):
         raise ValueError("a target to lock has no ID")
+    if not all(map(_storable, wanted)):
+        raise ValueError("the ID of a target to lock is no text that can be stored")
     if count is not None and not 0 <= count <= len(wanted):
         raise ValueError(f"{count} of {len(wanted)} targets cannot be locked")
     return wanted

@@ -28,9 +28,8 @@ from contest_runner.store.rows import (
 _jobs = schema.jobs.c
 _events = schema.events.c
 _segments = schema.event_segments.c
-_heavy = {"start_digest", "descriptor", "plan"}
-_JOB_COLUMNS = [column for column in _jobs if column.name not in _heavy]
-_JOB = select(*_JOB_COLUMNS)
+_texts = schema.job_texts.c
+_JOB = select(*[column for column in _jobs if column.name != "start_digest"])
 
 _LAST = (1 << 63) - 1
 """A position that no event reaches."""
@@ -102,18 +101,19 @@ def unfinished(connection: Connection) -> list[JobRow]:
     open_ones = select(schema.intents).where(table.done.is_(False)).order_by(table.intent_id)
     for row in connection.execute(open_ones):
         intents.setdefault(row.job_id, []).append(IntentRow(**row._mapping))
-    plans = {
-        row.job_id: row.plan for row in connection.execute(select(_jobs.job_id, _jobs.plan).where(waiting))
-    }
+    of_these = select(_texts.job_id, _texts.plan).where(
+        _texts.job_id.in_(select(_jobs.job_id).where(waiting))
+    )
+    plans = {row.job_id: row.plan for row in connection.execute(of_these)}
     return [
         structs.replace(row, plan=plans[row.job_id], intents=tuple(intents.get(row.job_id, ())))
         for row in _rows(connection, _JOB.where(waiting).order_by(_jobs.job_id))
     ]
 
 
-def column(connection: Connection, job_id: int, name: str) -> str | None:
-    """One of the long columns of a job."""
-    found: str | None = connection.execute(select(_jobs[name]).where(_jobs.job_id == job_id)).scalar()
+def text(connection: Connection, job_id: int, name: str) -> str | None:
+    """One of the texts of a job."""
+    found: str | None = connection.execute(select(_texts[name]).where(_texts.job_id == job_id)).scalar()
     return found
 
 

@@ -190,7 +190,6 @@ class AcquisitionRow(Struct, frozen=True, kw_only=True):
     targets: str
     """JSON, with what the target manager keeps."""
     token: int
-    released: bool = False
 
 
 class SavedState(Struct, frozen=True, kw_only=True):

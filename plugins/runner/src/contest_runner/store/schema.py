@@ -79,15 +79,21 @@ jobs = Table(
     Column("lease_owner", Text),
     Column("lease_token", BigInteger, nullable=False),
     Column("lease_until", BigInteger),
-    # Last, because they can be long: reading the columns before them then skips their pages.
     Column("error", Text),
-    Column("descriptor", Text, nullable=False),
-    Column("plan", Text, nullable=False),
     sqlite_autoincrement=True,
 )
 
 _unfinished = text("end_time IS NULL")
 Index("jobs_unfinished", jobs.c.job_id, sqlite_where=_unfinished, postgresql_where=_unfinished)
+
+# Written once and read seldom; beside the rest of a job, each renewal of its lease would write them again.
+job_texts = Table(
+    "job_texts",
+    metadata,
+    Column("job_id", _Number, primary_key=True, autoincrement=False),
+    Column("descriptor", Text, nullable=False),
+    Column("plan", Text, nullable=False),
+)
 
 job_tags = Table(
     "job_tags",
@@ -154,7 +160,6 @@ acquisitions = Table(
     Column("test_index", Integer, primary_key=True),
     Column("attempt", Integer, primary_key=True),
     Column("token", BigInteger, nullable=False),
-    Column("released", Boolean, nullable=False),
     Column("targets", Text, nullable=False),
 )
 
@@ -180,7 +185,6 @@ locks = Table(
     Column("until", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-Index("locks_owner", locks.c.job_id, locks.c.token)
 
 intents = Table(
     "intents",

@@ -11,8 +11,9 @@ import fcntl
 import os
 import sqlite3
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 from sqlalchemy import Connection, Table, create_engine, event
@@ -21,8 +22,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from contest_runner.store import schema
-from contest_runner.store.bulk import RowsOfValues
-from contest_runner.store.database import BulkInsert, Database, Fault, Log, execute
+from contest_runner.store.bulk import DeleteOfValues, InsertOfValues, SelectOfValues, UpdateOfValues
+from contest_runner.store.database import Bulk, BulkSelect, Database, Fault, Log, execute
 from contest_runner.store.errors import StoreError, StoreLocked, StoreTooNew
 
 READERS = 2
@@ -176,9 +177,36 @@ class SQLite(Database):
         """Take the lock for writing now, not at the first change."""
         execute(self.writer, "BEGIN IMMEDIATE")
 
-    def bulk_insert(self, table: Table, conflict: str = "", blank: Collection[str] = ()) -> BulkInsert:
-        """Statements of many rows."""
-        return RowsOfValues(table, mark="?", conflict=conflict, blank=blank)
+    def numbers(self, table: Table) -> Iterator[int]:
+        """Those behind the highest that AUTOINCREMENT remembers: it keeps up with numbers that are given."""
+        found = execute(
+            self.writer, "SELECT seq FROM sqlite_sequence WHERE name = ?", (table.name,)
+        ).fetchone()
+        return count(found[0] + 1 if found else 1)
+
+    def bulk_insert(self, table: Table, conflict: str = "", blank: Collection[str] = ()) -> Bulk:
+        """A statement of many rows."""
+        return InsertOfValues(table, mark="?", conflict=conflict, blank=blank)
+
+    def bulk_update(
+        self,
+        table: Table,
+        *,
+        key: Sequence[str],
+        columns: Sequence[str] = (),
+        fixed: Mapping[str, str] | None = None,
+        blank: Collection[str] = (),
+    ) -> Bulk:
+        """A statement of many rows."""
+        return UpdateOfValues(table, mark="?", key=key, columns=columns, fixed=fixed, blank=blank)
+
+    def bulk_select(self, table: Table, key: str, columns: Sequence[str]) -> BulkSelect:
+        """A statement of many rows."""
+        return SelectOfValues(table, mark="?", key=key, columns=columns)
+
+    def bulk_delete(self, table: Table, key: str) -> Bulk:
+        """A statement of many rows."""
+        return DeleteOfValues(table, mark="?", key=key)
 
     def fault(self, error: Exception) -> Fault:
         """By SQLite's result code; the driver's own refusals of a value have none."""

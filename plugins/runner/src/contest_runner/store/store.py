@@ -9,17 +9,17 @@ does without awaiting in between is on disk together or not at all.
 
 from __future__ import annotations
 
-from asyncio import Future, get_running_loop, shield, to_thread
+from asyncio import Future, get_running_loop, to_thread
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from time import time_ns
 from typing import TypeVar, final
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection
 
 from contest_runner.store import operations, queries
-from contest_runner.store.database import BulkInsert, Database, Log, find
+from contest_runner.store.database import Database, Log, find
 from contest_runner.store.errors import StoreError, StoreFailed
 from contest_runner.store.feed import Changes, Feed
 from contest_runner.store.readers import Readers
@@ -39,6 +39,7 @@ from contest_runner.store.rows import (
 )
 from contest_runner.store.transaction import Transactor
 from contest_runner.store.writer import Later, Writer
+from contest_runner.store.writing import Writing
 
 T = TypeVar("T")
 
@@ -76,6 +77,12 @@ class Store:
         self.now = clock
         """The store's time, in microseconds since the epoch."""
         self._database = database
+        self.bulk_insert = database.bulk_insert
+        """The fastest way to insert many rows, for use in an operation,"""
+        self.bulk_update = database.bulk_update
+        """to change,"""
+        self.bulk_delete = database.bulk_delete
+        """and to delete them."""
         self._feed = Feed(loop, position)
         self._readers = Readers(database)
         self._writer = Writer(
@@ -90,8 +97,6 @@ class Store:
         """A future: all that was appended so far is on disk. Raises StoreFailed or StoreClosed."""
         self.room = self._writer.room
         """Wait while more is gathered than memory should hold."""
-        self.freed: Callable[[int, int], None] = lambda job_id, token: None
-        """Called with job and token when `finish_job` freed locks: the locker sets it."""
 
     @classmethod
     async def open(
@@ -130,6 +135,10 @@ class Store:
             later=later,
         )
 
+    def give_up(self) -> None:
+        """Wait no longer for a database that takes nothing: after one more try, who waits gets StoreFailed."""
+        self._writer.give_up()
+
     async def aclose(self) -> None:
         """Commit what was appended, close the files, free the store for another process.
 
@@ -146,57 +155,63 @@ class Store:
     async def write(self, operation: Callable[[Connection], T]) -> T:
         """Run it in the transaction of the batch being gathered; its result, when that is on disk.
 
-        It sees every event appended before. It runs in another thread, perhaps more than once, and must only
-        use the connection. What it raises is raised here, and harms nothing else in the batch.
+        It sees every event appended and all that was written before. It runs in another thread, perhaps more
+        than once, and must only use the connection. What it raises is raised here, and harms nothing else in the batch.
         """
         return await self.write_soon(operation)
 
     def write_soon(self, operation: Callable[[Connection], T]) -> Future[T]:
         """As `write`, but the operation has its place in the batch when this returns."""
-        return self._writer.submit(operation)
 
-    def bulk_insert(self, table: Table, conflict: str = "") -> BulkInsert:
-        """The fastest way to insert many rows, for use in an operation."""
-        return self._database.bulk_insert(table, conflict)
+        def run(writing: Writing) -> T:
+            writing.flush()
+            return operation(writing.connection)
+
+        return self._writer.submit(run)
+
+    def do_soon(self, run: Callable[[Writing], T]) -> Future[T]:
+        """For what belongs to the store itself: an operation that puts off what can be done together."""
+        return self._writer.submit(run)
+
+    @property
+    def gathering(self) -> object:
+        """Stands for the batch being gathered."""
+        return self._writer.gathering
 
     async def create_job(self, job: NewJob, *, owner: str | None = None, seconds: float = 0.0) -> Created:
         """Store a job; it has its number, and is on disk, when this returns. With an owner it is claimed for him.
 
-        The same start key with the same digest gives the job that has it. Raises StartKeyTaken.
+        The same start key with the same digest gives the job that has it. Raises StartKeyTaken; and StoreUnwell,
+        and then nothing has happened, while the database takes nothing.
         """
         first = self._writer.next_position
         until = self.now() + _us(seconds)
-        return await self.write(
-            lambda connection: operations.create_job(connection, job, first, owner, until)
+        return await self._writer.request(
+            lambda writing: operations.create_job(writing, job, first, owner, until)
         )
 
     async def claim(self, job_id: int, owner: str, seconds: float) -> Lease | Held:
         """Take a job for `seconds`; its owner may take it again, under a new token."""
         now = self.now()
         until = now + _us(seconds)
-        return await self.write(lambda connection: operations.claim(connection, job_id, owner, now, until))
+        return await self._writer.submit(lambda writing: operations.claim(writing, job_id, owner, now, until))
 
     async def renew(self, leases: Sequence[Lease], seconds: float) -> list[Lease]:
         """Extend leases to `seconds` from now; those of them that are gone. `Lease.until` stays as it was."""
         until = self.now() + _us(seconds)
-        return await self.write(lambda connection: operations.renew(connection, leases, until))
+        return await self._writer.submit(lambda writing: operations.renew(writing, leases, until))
 
     async def set_state(self, lease: Lease, state: int, *, start_time: int | None = None) -> None:
         """Set the job's state, and when it started where that is given. Raises LeaseLost."""
-        await self.write(lambda connection: operations.set_state(connection, lease, state, start_time))
+        await self._owned(lease, lambda writing: operations.set_state(writing, lease, state, start_time))
 
     async def record_acquisition(self, lease: Lease, acquisition: AcquisitionRow) -> None:
         """Remember the targets of an attempt. Raises LeaseLost."""
-        await self.write(lambda connection: operations.record_acquisition(connection, lease, acquisition))
-
-    def release_acquisition(self, lease: Lease, run_id: int, test_index: int, attempt: int) -> Future[None]:
-        """Remember that an attempt gave its targets back, in the batch being gathered. Raises LeaseLost."""
-        place = (run_id, test_index, attempt)
-        return self.write_soon(lambda connection: operations.release_acquisition(connection, lease, *place))
+        await self._owned(lease, lambda writing: operations.record_acquisition(writing, lease, acquisition))
 
     async def save(self, lease: Lease, state: SavedState) -> None:
         """Keep what a step saved, in place of what it saved before. Raises LeaseLost."""
-        await self.write(lambda connection: operations.save(connection, lease, state))
+        await self._owned(lease, lambda writing: operations.save(writing, lease, state))
 
     async def finish_run(self, lease: Lease, run: NewRun, reports: Sequence[ReportRow]) -> None:
         """Store a run that has ended, and what its reporters said. Raises LeaseLost.
@@ -204,47 +219,36 @@ class Store:
         A status that is a function is called once, in the writer's thread.
         """
         status = _once(run.status)
-        await self.write(lambda connection: operations.finish_run(connection, lease, run, status, reports))
+        await self._owned(lease, lambda writing: operations.finish_run(writing, lease, run, status, reports))
 
     async def finish_job(
-        self,
-        lease: Lease,
-        end: JobEnd,
-        reports: Sequence[ReportRow],
-        *,
-        run: NewRun | None = None,
-        release_token: int | None = None,
+        self, lease: Lease, end: JobEnd, reports: Sequence[ReportRow], *, run: NewRun | None = None
     ) -> None:
         """End a job in one transaction with what was appended before: state, reports, lease, intents.
 
-        With a run also that, as `finish_run` does; with a token also the locks that the job has under it. Raises
-        LeaseLost.
+        With a run also that, as `finish_run` does. Raises LeaseLost.
         """
         status = None if run is None else _once(run.status)
-        done = self.write_soon(
-            lambda connection: operations.finish_job(
-                connection, lease, end, reports, run, status, release_token
-            )
+        await self._owned(
+            lease, lambda writing: operations.finish_job(writing, lease, end, reports, run, status)
         )
-        if release_token is not None:
-            done.add_done_callback(partial(self._freed, lease.job_id, release_token))
-        # The locks are freed also when whoever waits here is cancelled.
-        await shield(done)
 
-    def _freed(self, job_id: int, token: int, done: Future[None]) -> None:
-        if not done.cancelled() and done.exception() is None:
-            self.freed(job_id, token)
+    def _owned(self, lease: Lease, run: Callable[[Writing], T]) -> Future[T]:
+        return self._writer.submit(run, lease.job_id)
 
     async def add_intent(self, job_id: int, kind: str, requestor: str) -> int:
-        """Write down what somebody wants of a job; the number of the intent."""
+        """Write down what somebody wants of a job; the number of the intent.
+
+        Raises StoreUnwell, and then nothing has happened, while the database takes nothing.
+        """
         now = self.now()
-        return await self.write(
-            lambda connection: operations.add_intent(connection, job_id, kind, requestor, now)
+        return await self._writer.request(
+            lambda writing: operations.add_intent(writing, job_id, kind, requestor, now)
         )
 
     async def finish_intents(self, job_id: int, kind: str) -> None:
         """The job obeyed those of a kind."""
-        await self.write(lambda connection: operations.finish_intents(connection, job_id, kind))
+        await self._writer.submit(lambda writing: operations.finish_intents(writing, job_id, kind))
 
     # Reading: what is committed
 
@@ -287,11 +291,11 @@ class Store:
 
     async def descriptor(self, job_id: int) -> str | None:
         """A job's descriptor as it was handed in."""
-        return await self.read(lambda connection: queries.column(connection, job_id, "descriptor"))
+        return await self.read(lambda connection: queries.text(connection, job_id, "descriptor"))
 
     async def plan(self, job_id: int) -> str | None:
         """A job's plan."""
-        return await self.read(lambda connection: queries.column(connection, job_id, "plan"))
+        return await self.read(lambda connection: queries.text(connection, job_id, "plan"))
 
     async def runs(self, job_id: int, last: int | None = None) -> list[RunRow]:
         """A job's runs that have ended, oldest first; with `last`, so many of the newest."""

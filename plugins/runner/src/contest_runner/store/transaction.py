@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import Connection
 
 from contest_runner.store import schema
-from contest_runner.store.batch import BLANK, WIDTH, Batch
+from contest_runner.store.batch import BLANK, WIDTH, Batch, Operation
 from contest_runner.store.database import Database, Fault, Log, execute
 from contest_runner.store.errors import LeaseLost, StartKeyTaken
+from contest_runner.store.writing import Bulks, Writing
 
 REFUSED_NAME = "EventRefused"
 """The name of the event that stands where the database did not take one."""
@@ -36,11 +38,15 @@ _NOTHING_WRITTEN = (LeaseLost, StartKeyTaken)
 """What an operation raises before it has changed anything: there is nothing to undo."""
 
 
+Result = tuple[bool, Any]
+"""Of an operation: True and its value, or False and what it raised."""
+
+
 class Done(Struct, frozen=True):
     """It is on disk."""
 
-    results: Sequence[tuple[bool, Any]]
-    """Of each operation: True and its value, or False and what it raised."""
+    results: Sequence[Result]
+    """Of each operation."""
     jobs: frozenset[int]
     """Whose events are in it."""
 
@@ -68,6 +74,7 @@ class Transactor:
         self._log = log
         self._insert_events = database.bulk_insert(schema.events, blank=BLANK)
         self._insert_segments = database.bulk_insert(schema.event_segments, "ON CONFLICT DO NOTHING")
+        self._bulks = Bulks(database)
         # The jobs that are known to have a row for the segment that is being filled.
         self._segment = -1
         self._known: frozenset[int] = frozenset()
@@ -76,12 +83,12 @@ class Transactor:
         """Try the batch once."""
         try:
             try:
-                return self._transaction(batch, self._write_rows, self._run)
+                return self._transaction(batch, self._write_rows, self._run_all)
             except Exception as error:
                 if self._database.fault(error) is not Fault.REFUSED:
                     raise
                 self._database.rollback()
-                return self._transaction(batch, self._sift_rows, self._attempt)
+                return self._transaction(batch, self._sift_rows, self._run_each)
         except Exception as error:
             return self._failed(error)
 
@@ -89,13 +96,16 @@ class Transactor:
         self,
         batch: Batch,
         write_rows: Callable[[Connection, list[Any]], None],
-        run: Callable[[Connection, Callable[[Connection], Any]], tuple[bool, Any]],
+        run: Callable[[Writing, Sequence[Operation]], list[Result]],
     ) -> Done:
         database, connection = self._database, self._database.writer
         database.begin()
         write_rows(connection, batch.cells)
         jobs, segment, known = self._write_segments(connection, batch)
-        results = [run(connection, operation.run) for operation in batch.operations]
+        results: list[Result] = []
+        if batch.operations:
+            job_ids = {each.job_id for each in batch.operations if each.job_id is not None}
+            results = run(Writing(database, self._bulks, job_ids), batch.operations)
         database.commit()
         self._segment, self._known = segment, known
         return Done(results, jobs)
@@ -115,18 +125,30 @@ class Transactor:
     def _write_rows(self, connection: Connection, cells: list[Any]) -> None:
         self._insert_events(connection, cells)
 
-    def _run(self, connection: Connection, run: Callable[[Connection], Any]) -> tuple[bool, Any]:
-        try:
-            return True, run(connection)
-        except _NOTHING_WRITTEN as error:
-            return False, error
+    def _run_all(self, writing: Writing, operations: Sequence[Operation]) -> list[Result]:
+        results: list[Result] = []
+        for operation in operations:
+            try:
+                results.append((True, operation.run(writing)))
+            except _NOTHING_WRITTEN as error:
+                results.append((False, error))
+        writing.flush()
+        return results
+
+    def _run_each(self, writing: Writing, operations: Sequence[Operation]) -> list[Result]:
+        results: list[Result] = []
+        for operation in operations:
+            results.append(self._attempt(partial(_whole, operation, writing)))
+            if not results[-1][0]:
+                writing.forget()
+        return results
 
     def _sift_rows(self, connection: Connection, cells: list[Any]) -> None:
         self._sift(connection, cells, 0, len(cells))
 
     def _sift(self, connection: Connection, cells: list[Any], start: int, end: int) -> None:
         """Insert them; find the ones that the database refuses by halving, and replace those in place."""
-        done, error = self._attempt(connection, lambda _: self._insert_events(connection, cells[start:end]))
+        done, error = self._attempt(lambda: self._insert_events(connection, cells[start:end]))
         if done:
             return
         if end - start > WIDTH:
@@ -159,14 +181,15 @@ class Transactor:
             position = end
         return jobs, segment, known
 
-    def _attempt(self, connection: Connection, run: Callable[[Connection], Any]) -> tuple[bool, Any]:
+    def _attempt(self, run: Callable[[], Any]) -> Result:
         """Run it under a savepoint: True and its value, or False and what it raised, undone.
 
         What the database raises when it is not well goes on up: then the whole batch is at stake.
         """
+        connection = self._database.writer
         execute(connection, "SAVEPOINT attempt")
         try:
-            result = run(connection)
+            result = run()
         except Exception as error:
             if self._database.fault(error) is not Fault.REFUSED:
                 raise
@@ -175,6 +198,12 @@ class Transactor:
             return False, error
         execute(connection, "RELEASE attempt")
         return True, result
+
+
+def _whole(operation: Operation, writing: Writing) -> Any:
+    result = operation.run(writing)
+    writing.flush()
+    return result
 
 
 def _refused(row: Sequence[Any], error: Exception) -> list[Any]:

@@ -8,6 +8,10 @@ While a commit is under way a busy loop sleeps ten microseconds each millisecond
 slices are shorter than the interpreter's switch interval takes the interpreter's lock back at each turn
 before the thread gets it, and the thread stands still. A loop that rests is in nobody's way: there the sleep,
 which is never as short as it is asked for, would only delay what the commit wakes.
+
+While the database takes nothing (a full disk), a batch is tried again and again and everything behind it waits. What
+somebody asks for who can ask again does not wait: such a request is taken out of the batch, which the database has
+undone, and refused.
 """
 
 from __future__ import annotations
@@ -21,12 +25,14 @@ from threading import Thread
 from time import monotonic, thread_time
 from typing import Protocol, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import update
 
+from contest_runner.store import schema
 from contest_runner.store.batch import WIDTH, Batch, Operation
-from contest_runner.store.errors import StoreClosed, StoreError, StoreFailed
+from contest_runner.store.errors import StoreClosed, StoreError, StoreFailed, StoreUnwell
 from contest_runner.store.feed import Feed
 from contest_runner.store.transaction import Done, Fatal, Outcome, Transactor, Unwell
+from contest_runner.store.writing import Writing
 
 T = TypeVar("T")
 
@@ -46,6 +52,12 @@ BUSY = 0.5
 """The share of the time that a busy loop works."""
 NUDGE_ALWAYS = 0.005
 """Seconds of one commit after which the loop is taken for busy, whatever it seems."""
+
+
+class _Request(Operation):
+    """What is refused rather than kept waiting."""
+
+    __slots__ = ()
 
 
 class Later(Protocol):
@@ -88,6 +100,8 @@ class Writer:
         self._worked = 0.0
         self._delay = 0.0
         self._resting = False
+        self._unwell: StoreUnwell | None = None
+        self._probe: Batch | None = None
         self._error: StoreError | None = None
         self._closing = False
         self._work: SimpleQueue[Batch | None] = SimpleQueue()
@@ -157,7 +171,7 @@ class Writer:
         future = self._future()
         if self._cells or self._gathered.operations:
             self._gathered.waiters.append(future)
-        elif self._out is not None:
+        elif self._out is not None and self._out is not self._probe:
             self._out.waiters.append(future)
         elif self._error is not None:
             future.set_exception(self._error)
@@ -165,10 +179,29 @@ class Writer:
             future.set_result(None)
         return future
 
-    def submit(self, run: Callable[[Connection], T]) -> Future[T]:
-        """Add an operation to the batch being gathered; the future knows when the batch is on disk."""
+    @property
+    def gathering(self) -> object:
+        """Stands for the batch being gathered: another when that was handed over."""
+        return self._gathered
+
+    def submit(self, run: Callable[[Writing], T], job_id: int | None = None) -> Future[T]:
+        """Add an operation to the batch being gathered; the future knows when the batch is on disk.
+
+        `job_id` is the job's whose lease it asks for.
+        """
         future: Future[T] = self._loop.create_future()
-        self._gathered.operations.append(Operation(run, future))
+        self._gathered.operations.append(Operation(run, future, job_id))
+        if not self._scheduled:
+            self._schedule()
+        return future
+
+    def request(self, run: Callable[[Writing], T]) -> Future[T]:
+        """As `submit`, for who can ask again: while the database takes nothing it raises StoreUnwell, undone."""
+        future: Future[T] = self._loop.create_future()
+        if self._unwell is not None:
+            future.set_exception(StoreUnwell(*self._unwell.args))
+            return future
+        self._gathered.operations.append(_Request(run, future, None))
         if not self._scheduled:
             self._schedule()
         return future
@@ -180,13 +213,17 @@ class Writer:
             self._crowded.append(waiter)
             await waiter
 
+    def give_up(self) -> None:
+        """From now on each batch has one more try: what the database does not take then fails with StoreFailed."""
+        self._closing = True
+        self._retry()
+
     async def close(self) -> None:
         """Commit what there is, and end the thread. Nothing may be appended any more.
 
         Raises StoreFailed where the database did not take it at one last try.
         """
-        self._closing = True
-        self._retry()
+        self.give_up()
         try:
             if self._error is None:
                 await self.committed()
@@ -242,16 +279,15 @@ class Writer:
             self._loop.call_soon_threadsafe(self._finish, batch, outcome)
 
     def _finish(self, batch: Batch, outcome: Outcome) -> None:
-        if isinstance(outcome, Unwell) and not self._closing:
-            self._on_health(outcome.reason)
-            self._delay = min(self._delay * 2 or FIRST_DELAY, LAST_DELAY)
-            self._resting = True
-            self._later(self._delay, self._retry)
-            return
+        if isinstance(outcome, Unwell):
+            self._refuse_requests(batch, outcome.reason)
+            if not self._closing:
+                self._rest(outcome.reason)
+                return
         self._out = None
         if isinstance(outcome, Done):
             self._settle(batch, outcome)
-        else:
+        elif batch is not self._probe or isinstance(outcome, Fatal):
             failed = StoreFailed(outcome.reason)
             self._end(failed)
             _fail(batch, failed)
@@ -260,7 +296,28 @@ class Writer:
         if self._scheduled:
             self._hand_over()
 
+    def _rest(self, reason: str) -> None:
+        self._on_health(reason)
+        self._delay = min(self._delay * 2 or FIRST_DELAY, LAST_DELAY)
+        self._resting = True
+        self._later(self._delay, self._retry)
+
+    def _refuse_requests(self, batch: Batch, reason: str) -> None:
+        self._unwell = StoreUnwell(reason)
+        for each in (batch, self._gathered):
+            refused = [operation for operation in each.operations if isinstance(operation, _Request)]
+            each.operations[:] = [operation for operation in each.operations if operation not in refused]
+            for operation in refused:
+                if not operation.future.done():
+                    operation.future.set_exception(StoreUnwell(reason))
+        if not (batch.cells or batch.operations or batch.waiters):
+            self._probe = batch
+            nobody: Future[None] = self._loop.create_future()
+            nobody.cancel()
+            batch.operations.append(Operation(_write_something, nobody, None))
+
     def _settle(self, batch: Batch, outcome: Done) -> None:
+        self._unwell = self._probe = None
         if self._delay:
             self._delay = 0.0
             self._on_health(None)
@@ -284,6 +341,11 @@ class Writer:
     def _end(self, error: StoreError) -> None:
         self._error = error
         self._feed.end(error)
+
+
+def _write_something(writing: Writing) -> None:
+    """Changes nothing, but has to be written: an empty transaction would succeed on a full disk."""
+    writing.connection.execute(update(schema.meta).values(value=schema.meta.c.value))
 
 
 def _fail(batch: Batch, error: StoreError) -> None:
