@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contest_core.errors import Exposed
@@ -13,8 +12,7 @@ from contest_core.job_manager import Termination
 
 if TYPE_CHECKING:
     from contest_core.lifecycle import Server
-    from contest_core.plugins import Plugins
-    from contest_core.server import ListenerOptions
+    from contest_core.server import ListenerOptions, ServerOptions
 
 
 class _Side:
@@ -89,11 +87,12 @@ class ListenerSide(_Side):
 class ManagerSide(_Side):
     """The job manager's `JobManagerContext`."""
 
-    def __init__(self, server_id: str, directory: Path, plugins: Plugins | None) -> None:
+    def __init__(self, server_id: str, options: ServerOptions) -> None:
         super().__init__("contest.job_manager")
         self.server_id = server_id
-        self.directory = directory
-        self.plugins = plugins
+        self.directory = options.directory
+        self.plugins = options.plugins
+        self.grace = options.grace
         self.termination: Termination | None = None
         self.halted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the server shall end: the first word is said, or the job manager has ended."""

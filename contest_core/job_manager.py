@@ -66,6 +66,9 @@ class JobManagerContext(Protocol):
     plugins: Plugins | None
     """The loaded plugins, for a job manager that has parts of its own; None where it has to load them."""
 
+    grace: float
+    """Seconds for what must still be done at an end and cannot be, such as writing on a full disk."""
+
     def ready(self) -> None:
         """It can carry requests out; also: it can again."""
 

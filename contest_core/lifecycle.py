@@ -60,7 +60,7 @@ class Server:
         """Faults outside requests that listeners have reported."""
         self._authenticators = authenticators
         self._listeners = dict(listeners)
-        self._manager_side = ManagerSide(self.api.server_id, options.directory, options.plugins)
+        self._manager_side = ManagerSide(self.api.server_id, options)
         self._sides = {
             name: ListenerSide(name, listener_options.get(name, ListenerOptions()), self)
             for name in listeners
@@ -208,7 +208,7 @@ class Server:
                         self._fail_first(f"{dead[0]} ended before it was ready")
                         break
         except TimeoutError:
-            self._fail(self._too_late(task.get_name() for task in late))
+            self._fail(self._too_late(_and_why(task, side) for task, side in late.items()))
         # Told to end or not: an input that is at its end as soon as it is open does not fail the start.
         if not late and self._failure is None:
             return True
@@ -280,6 +280,10 @@ def _start_error(listener: str, error: Exception) -> Exception:
 
 def _words(listener: str, error: Exception) -> str:
     return f"listener {listener}: {str(error) or type(error).__name__}"
+
+
+def _and_why(task: asyncio.Task[None], side: ListenerSide | ManagerSide) -> str:
+    return task.get_name() + (f" ({side.reason})" if side.reason else "")
 
 
 async def _finish(tasks: Collection[asyncio.Task[None]], seconds: float | None) -> None:

@@ -160,7 +160,7 @@ async def test_a_store_that_fails_is_told_as_one_that_is_away(
         raise StoreFailed("disk image is malformed")
 
     async with lab.server() as serving:
-        for method in ("read", "write"):
+        for method in ("read", "write", "request"):
             monkeypatch.setattr(serving.store, method, failing)
         with pytest.raises(Unavailable, match=r"the store is not available: .*disk image is malformed"):
             await verb(serving, name, serving.caller)

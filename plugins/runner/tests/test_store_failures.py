@@ -8,12 +8,14 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from sqlalchemy import Connection
 
-from contest_runner.store import Store, StoreClosed, StoreError, StoreFailed, sqlite
+from contest_runner.store import Store, StoreClosed, StoreError, StoreFailed, StoreUnwell, sqlite
+from contest_runner.store.errors import StoreGivenUp
 
 LOG = logging.getLogger("test")
 
@@ -91,6 +93,75 @@ async def test_a_locked_file_is_waited_for_with_growing_delays(
     assert around.health[-1] is None
     assert "locked by another program" in (around.health[0] or "")
     assert await sequences(store) == [1]
+
+
+async def test_what_can_be_asked_again_is_refused_while_nothing_is_taken_and_never_happens(
+    store: Store, tmp_path: Path, around: Surroundings
+) -> None:
+    refused: list[BaseException | int] = []
+    with locked(tmp_path) as shell:
+
+        def meanwhile() -> None:
+            if len(around.delays) == 2:
+                another = asyncio.ensure_future(store.add_intent(1, "stop", "late"))
+                another.add_done_callback(lambda done: refused.append(done.exception() or done.result()))
+            if len(around.delays) == 4:
+                shell.execute("ROLLBACK")
+
+        around.before_retry = meanwhile
+        with pytest.raises(StoreUnwell, match="locked by another program"):
+            await asyncio.wait_for(store.add_intent(1, "stop", "early"), 30)
+        while around.health[-1] is not None:
+            await asyncio.sleep(0.001)
+    assert [type(each) for each in refused] == [StoreUnwell]
+    await store.add_intent(1, "stop", "afterwards")
+    intents = await store.read(
+        lambda connection: connection.exec_driver_sql("SELECT requestor FROM intents").scalars().all()
+    )
+    assert intents == ["afterwards"]
+
+
+async def test_a_refused_request_leaves_what_else_is_written_to_wait(
+    store: Store, tmp_path: Path, around: Surroundings
+) -> None:
+    with locked(tmp_path) as shell:
+        around.before_retry = lambda: shell.execute("ROLLBACK")
+        append(store, 1)
+        request = asyncio.ensure_future(store.add_intent(1, "stop", "me"))
+        write = store.write_soon(lambda connection: "written")
+        with pytest.raises(StoreUnwell):
+            await asyncio.wait_for(request, 30)
+        await asyncio.wait_for(store.committed(), 30)
+    assert await write == "written"
+    assert await sequences(store) == [1]
+
+
+async def test_a_store_that_was_given_up_ends_whoever_waits_for_it(
+    tmp_path: Path, around: Surroundings
+) -> None:
+    store = await opened(tmp_path, around)
+    with locked(tmp_path):
+        append(store, 1)
+        waiting: list[asyncio.Future[Any]] = [store.committed(), store.write_soon(lambda connection: "never")]
+        while not around.health:
+            await asyncio.sleep(0.001)
+        append(store, 2)
+        waiting.append(store.committed())
+        store.give_up()
+        done = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 30)
+        assert [type(each) for each in done] == [StoreGivenUp] * 3
+        await store.aclose()
+
+
+async def test_a_store_that_has_nothing_to_write_closes_well_though_it_could_not(
+    tmp_path: Path, around: Surroundings
+) -> None:
+    store = await opened(tmp_path, around)
+    with locked(tmp_path):
+        with pytest.raises(StoreUnwell):
+            await store.add_intent(1, "stop", "me")
+        await asyncio.wait_for(store.committed(), 30)
+        await asyncio.wait_for(store.aclose(), 30)
 
 
 async def test_a_full_disk_loses_and_doubles_nothing(store: Store, around: Surroundings) -> None:

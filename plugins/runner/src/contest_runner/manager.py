@@ -60,6 +60,7 @@ from contest_runner.binding import BoundSteps, plan_secrets
 from contest_runner.catalog import Catalog
 from contest_runner.descriptor import read_descriptor
 from contest_runner.job import Job
+from contest_runner.patience import Health
 from contest_runner.plan import PLAN_FORMAT, Plan
 from contest_runner.processes import Supervisor
 from contest_runner.refusals import check_query, check_start_key, refuses_for_store
@@ -117,6 +118,7 @@ class LocalJobManager(JobManager):
         self._runner: Runner
         self._answers: Answers
         self._watches: Watches
+        self._health: Health
         self._group: asyncio.TaskGroup
         self._running: set[asyncio.Task[None]] = set()
         self._creating = 0
@@ -126,6 +128,8 @@ class LocalJobManager(JobManager):
         self._idle = False
         """The end has come: no job runs, and none begins any more."""
         self._ending: Termination | None = None
+        self._hard = asyncio.Event()
+        """The jobs shall not finish but end."""
         self._server_id = ""
         self._owner = f"pid {os.getpid()}"
         self._log = logging.LoggerAdapter(logging.getLogger("contest.job_manager"), {})
@@ -151,18 +155,13 @@ class LocalJobManager(JobManager):
                 raise failed.exceptions[0] from None
 
     async def _open(self, context: JobManagerContext, stack: AsyncExitStack) -> None:
-        def health(reason: str | None) -> None:
-            if reason is None:
-                context.ready()
-            else:
-                context.degraded(reason)
-
+        self._health = Health(context)
         self._store = await Store.open(
             self.settings.store,
             directory=context.directory,
             log=context.log,
             synchronous=self.settings.synchronous,
-            on_health=health,
+            on_health=self._health.tell,
         )
         stack.push_async_callback(self._store.aclose)
         self._locker = Locker(
@@ -197,16 +196,22 @@ class LocalJobManager(JobManager):
         renewing = self._group.create_task(self._renew(), name="renewing")
         for row in await self._store.unfinished():
             await self._take_on(row)
-        context.ready()
+        self._health.serve()
         try:
-            await self._end(await context.stopping())
-            escalation = self._group.create_task(self._escalate(context), name="escalation")
+            self._end(await context.stopping())
+            ending = [
+                self._group.create_task(self._escalate(context), name="escalation"),
+                self._group.create_task(
+                    self._health.bound_the_end(self._store.give_up, self._hard), name="patience"
+                ),
+            ]
             await self.idle()
+            await self._store.committed()
         finally:
             self._idle = True
         await self._watches.finish()
-        escalation.cancel()
-        renewing.cancel()
+        for task in (*ending, renewing):
+            task.cancel()
 
     async def idle(self) -> None:
         """Returns when no job runs."""
@@ -238,10 +243,13 @@ class LocalJobManager(JobManager):
         for job in self._runner.jobs.values():
             job.drained.set()
 
-    async def _end(self, how: Termination) -> None:
+    def _end(self, how: Termination) -> None:
         self._ending = how
+        if how is not Termination.DRAIN:
+            self._hard.set()
+        # All at once: on a full disk the first one would wait, and the others would not be told.
         for job in list(self._runner.jobs.values()):
-            await self._end_job(job, how)
+            self._group.create_task(self._end_job(job, how), name=f"ending job {job.id}")
 
     async def _end_job(self, job: Job, how: Termination) -> None:
         job.drained.set()
@@ -250,7 +258,7 @@ class LocalJobManager(JobManager):
 
     async def _escalate(self, context: JobManagerContext) -> None:
         while True:
-            await self._end(await context.harder())
+            self._end(await context.harder())
 
     async def _renew(self) -> None:
         while True:

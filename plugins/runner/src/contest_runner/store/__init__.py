@@ -10,6 +10,7 @@ from contest_runner.store.errors import (
     StoreFailed,
     StoreLocked,
     StoreTooNew,
+    StoreUnwell,
 )
 from contest_runner.store.feed import Changes
 from contest_runner.store.rows import (
@@ -62,5 +63,6 @@ __all__ = [
     "StoreFailed",
     "StoreLocked",
     "StoreTooNew",
+    "StoreUnwell",
     "system_clock_us",
 ]

@@ -3,8 +3,10 @@
 StoreError                 the store cannot be used as asked: a sentence for the operator
 ├── StoreLocked                another process holds the file
 ├── StoreTooNew                a newer program wrote the file
+├── StoreUnwell                the database takes nothing just now (a full disk): nothing happened
 ├── StoreClosed                asked after `aclose`
 └── StoreFailed                the database is damaged: nothing more can be written
+    └── StoreGivenUp               it was not well at the end, and nobody waits any longer
 LeaseLost                  a write under a lease that is gone: nothing was written
 StartKeyTaken              the start key belongs to a job with another descriptor
 AcquireTimeout             the targets were not to be had by the deadline
@@ -50,6 +52,10 @@ class StoreTooNew(StoreError):
         self.known = known
 
 
+class StoreUnwell(StoreError):
+    """The database takes nothing just now, and may later; what was asked for has not happened."""
+
+
 class StoreClosed(StoreError):
     """The store was closed before or while it was asked."""
 
@@ -62,6 +68,18 @@ class StoreFailed(StoreError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the store failed: {reason}")
+        self.reason = reason
+
+
+class StoreGivenUp(StoreFailed):
+    """The database did not take what was waiting before the end."""
+
+    def __init__(self, reason: str) -> None:
+        StoreError.__init__(
+            self,
+            f"the end did not wait any longer for the store: {reason}; "
+            "nothing that was answered is lost, and the next start takes the jobs on",
+        )
         self.reason = reason
 
 

@@ -169,6 +169,13 @@ class Store:
 
         return self._writer.submit(run)
 
+    async def request(self, run: Callable[[Writing], T]) -> T:
+        """For what somebody asks for who can ask again: it does not wait for a database to get well.
+
+        Raises StoreUnwell while the database takes nothing, and then nothing has happened.
+        """
+        return await self._writer.request(run)
+
     def do_soon(self, run: Callable[[Writing], T]) -> Future[T]:
         """For what belongs to the store itself: an operation that puts off what can be done together."""
         return self._writer.submit(run)
@@ -186,9 +193,7 @@ class Store:
         """
         first = self._writer.next_position
         until = self.now() + _us(seconds)
-        return await self._writer.request(
-            lambda writing: operations.create_job(writing, job, first, owner, until)
-        )
+        return await self.request(lambda writing: operations.create_job(writing, job, first, owner, until))
 
     async def claim(self, job_id: int, owner: str, seconds: float) -> Lease | Held:
         """Take a job for `seconds`; its owner may take it again, under a new token."""
@@ -242,7 +247,7 @@ class Store:
         Raises StoreUnwell, and then nothing has happened, while the database takes nothing.
         """
         now = self.now()
-        return await self._writer.request(
+        return await self.request(
             lambda writing: operations.add_intent(writing, job_id, kind, requestor, now)
         )
 

@@ -29,7 +29,7 @@ from sqlalchemy import update
 
 from contest_runner.store import schema
 from contest_runner.store.batch import WIDTH, Batch, Operation
-from contest_runner.store.errors import StoreClosed, StoreError, StoreFailed, StoreUnwell
+from contest_runner.store.errors import StoreClosed, StoreError, StoreFailed, StoreGivenUp, StoreUnwell
 from contest_runner.store.feed import Feed
 from contest_runner.store.transaction import Done, Fatal, Outcome, Transactor, Unwell
 from contest_runner.store.writing import Writing
@@ -100,7 +100,7 @@ class Writer:
         self._worked = 0.0
         self._delay = 0.0
         self._resting = False
-        self._unwell: StoreUnwell | None = None
+        self._unwell: str | None = None
         self._probe: Batch | None = None
         self._error: StoreError | None = None
         self._closing = False
@@ -199,7 +199,7 @@ class Writer:
         """As `submit`, for who can ask again: while the database takes nothing it raises StoreUnwell, undone."""
         future: Future[T] = self._loop.create_future()
         if self._unwell is not None:
-            future.set_exception(StoreUnwell(*self._unwell.args))
+            future.set_exception(StoreUnwell(self._unwell))
             return future
         self._gathered.operations.append(_Request(run, future, None))
         if not self._scheduled:
@@ -288,7 +288,7 @@ class Writer:
         if isinstance(outcome, Done):
             self._settle(batch, outcome)
         elif batch is not self._probe or isinstance(outcome, Fatal):
-            failed = StoreFailed(outcome.reason)
+            failed = (StoreFailed if isinstance(outcome, Fatal) else StoreGivenUp)(outcome.reason)
             self._end(failed)
             _fail(batch, failed)
             if isinstance(outcome, Fatal):
@@ -303,7 +303,7 @@ class Writer:
         self._later(self._delay, self._retry)
 
     def _refuse_requests(self, batch: Batch, reason: str) -> None:
-        self._unwell = StoreUnwell(reason)
+        self._unwell = reason
         for each in (batch, self._gathered):
             refused = [operation for operation in each.operations if isinstance(operation, _Request)]
             each.operations[:] = [operation for operation in each.operations if operation not in refused]
@@ -311,6 +311,7 @@ class Writer:
                 if not operation.future.done():
                     operation.future.set_exception(StoreUnwell(reason))
         if not (batch.cells or batch.operations or batch.waiters):
+            # Something has to tell when the database is well again.
             self._probe = batch
             nobody: Future[None] = self._loop.create_future()
             nobody.cancel()
