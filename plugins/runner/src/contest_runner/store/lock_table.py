@@ -69,9 +69,15 @@ class LockTable:
         """What the batch being gathered writes; nothing is awaited between here and the change."""
         if self._batch is not self._store.gathering:
             self._image = image = _Image()
-            self._store.do_soon(partial(self._write, image)).add_done_callback(_seen)
+            self._store.do_soon(partial(self._write, image)).add_done_callback(partial(self._written, image))
             self._batch = self._store.gathering
         return self._image
+
+    def _written(self, image: _Image, future: Future[Any]) -> None:
+        _seen(future)
+        if self._image is image:
+            # Of a job of many targets they are large, and there may be no other for long.
+            self._batch, self._image = None, _Image()
 
     def _write(self, image: _Image, writing: Writing) -> None:
         connection = writing.connection
