@@ -90,7 +90,7 @@ from contest_core.responses import (
     encode,
 )
 from contest_core.server import ListenerOptions, ServerOptions, StartError, open_server
-from contest_core.settings import ByteSize, Duration, Secret
+from contest_core.settings import ByteSize, Duration, InvalidSettings, Secret, SettingsCheck
 from contest_core.status import (
     ZERO_TIME,
     Blame,
@@ -168,6 +168,7 @@ __all__ = [
     "InvalidDescriptor",
     "InvalidMessage",
     "InvalidParameters",
+    "InvalidSettings",
     "JobEnded",
     "JobEntry",
     "JobEvent",
@@ -209,6 +210,7 @@ __all__ = [
     "Secret",
     "ServerError",
     "ServerOptions",
+    "SettingsCheck",
     "Severity",
     "ShuttingDown",
     "StartError",

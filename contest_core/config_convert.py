@@ -10,13 +10,14 @@ import enum
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
 from contest_core.document_tree import join
-from contest_core.settings import Secret
+from contest_core.settings import InvalidSettings, Secret
 
 FAILED: Final = object()
 """What stands for a value that could not be made; the reason is among the issues."""
@@ -90,6 +91,8 @@ class Converter:
         hidden: Mapping[str, Sequence[Hidden]] | None = None,
     ) -> None:
         self.issues: list[Issue] = []
+        self.incomplete: dict[str, msgspec.Struct] = {}
+        """By pointer, structs of which some fields are wrong, made of the others."""
         self._dec_hook = dec_hook
         self._alternatives = alternatives or {}
         self._hidden = hidden or {}
@@ -130,13 +133,31 @@ class Converter:
                 given[field.name] = FAILED
                 if key not in meant:
                     self.add(pointer, f'the key "{key}" is missing')
-        if FAILED in given.values() or not value.keys() <= fields.keys():
-            return FAILED
+        return self._made(value, kind, given, pointer)
+
+    def _made(self, value: Any, kind: type[msgspec.Struct], given: Mapping[str, Any], pointer: str) -> Any:
+        """The struct of its fields; where some are wrong, what is wrong with the others is found all the same."""
+        keys = {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
+        right = {name: each for name, each in given.items() if each is not FAILED}
+        complete = len(right) == len(given) and value.keys() <= set(keys.values())
         try:
-            return kind(**given)
-        except (ValueError, TypeError) as error:
-            self.add(pointer, self._conceal(str(error), pointer))
+            made = kind(**right)
+        except InvalidSettings as error:
+            for name, message in error.problems.items():
+                if name in right or complete:
+                    self.add_in(value, pointer, keys.get(name, name), message)
+            rest = {name: each for name, each in right.items() if name not in error.problems}
+            with suppress(ValueError, TypeError):
+                self.incomplete[pointer] = kind(**rest)
             return FAILED
+        except (ValueError, TypeError) as error:
+            if complete:
+                self.add(pointer, self._conceal(str(error), pointer))
+            return FAILED
+        if not complete:
+            self.incomplete[pointer] = made
+            return FAILED
+        return made
 
     def unknown_keys(
         self, value: Mapping[str, Any], known: Sequence[str], pointer: str, *, allowed: Any
@@ -157,6 +178,11 @@ class Converter:
     def add(self, pointer: str, message: str) -> None:
         """Notes an issue of the value at a pointer."""
         self.issues.append(Issue(pointer=pointer, message=message))
+
+    def add_in(self, value: Any, pointer: str, key: str, message: str) -> None:
+        """Notes an issue of what stands under a key of the mapping at a pointer; of the mapping, if it is not there."""
+        there = isinstance(value, dict) and key in value
+        self.add(join(pointer, key) if there else pointer, self._conceal(message, pointer))
 
     def _leaf(self, value: Any, kind: Any, pointer: str) -> Any:
         tried: dict[str, Issue] = {}

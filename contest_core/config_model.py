@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from contest_core.config_convert import Hidden
 from contest_core.document_tree import Place
-from contest_core.settings import Duration
+from contest_core.settings import Duration, InvalidSettings, out_of_bounds
 
 if TYPE_CHECKING:
     from contest_core.caller import Authenticator
@@ -31,7 +31,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The server's ID in every answer, at most 64 bytes; else the host name."""
     event_timeout: Duration = Duration("3s")
     """How long a request waits to be taken, and then again how long it waits for its answer."""
-    in_flight: Annotated[int, Meta(ge=1)] = 1000
+    in_flight: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
     """Requests that may be carried out at once; further ones wait to be taken."""
     grace: Duration = Duration("10s")
     """At the end: how long requests that were taken may still be answered before they are cancelled."""
@@ -41,11 +41,12 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What SIGTERM and SIGINT do to running jobs: cancel them, or let them finish (drain)."""
 
     def __post_init__(self) -> None:
+        bounds = {"event_timeout": ("1ms", "1h"), "start_timeout": ("1ms", "24h"), "grace": ("0s", "24h")}
+        problems = out_of_bounds(self, bounds)
         if self.id is not None and len(self.id.encode()) > 64:
-            raise ValueError(f'the "id" is too long: {len(self.id.encode())} > 64 bytes')
-        for name in ("event_timeout", "start_timeout"):
-            if not getattr(self, name):
-                raise ValueError(f'"{name}" must be more than 0')
+            problems["id"] = f'the "id" is too long: {len(self.id.encode())} > 64 bytes'
+        if problems:
+            raise InvalidSettings(problems)
 
 
 class ListenerKeys(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,8 +152,18 @@ class RegistryLike(Protocol):
     def load(self, name: str) -> object: ...
 
 
+class InfoLike(Protocol):
+    """What is needed of a plugin that was found (`contest_core.plugins.PluginInfo`)."""
+
+    @property
+    def name(self) -> str: ...
+
+
 class Registries(Protocol):
     """What is needed of the loaded plugins (`contest_core.plugins.Plugins`)."""
+
+    @property
+    def infos(self) -> Sequence[InfoLike]: ...
 
     @property
     def listeners(self) -> RegistryLike: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ from contest_core.config_model import (
 )
 from contest_core.config_variables import Substituted
 from contest_core.document import Document, Place, join
+from contest_core.errors import Exposed
+from contest_core.exposure import check_exposed, is_name
 from contest_core.settings import Duration, dec_hook
 
 _SECTIONS = ("server", "listeners", "job_manager", "authentication", "plugins")
@@ -73,6 +76,40 @@ class _Part(NamedTuple):
     """The class."""
 
 
+class _Check:
+    """The `SettingsCheck` of one part."""
+
+    def __init__(self, converter: Converter, part: _Part, may: Callable[[str], None]) -> None:
+        self._converter = converter
+        self._part = part
+        self._may = may
+        """Raises `Exposed` where the part may not listen on a host."""
+        self.incomplete = False
+        """Some fields are wrong already and have their defaults here, of which nothing is said."""
+
+    def wrong(self, field: str, message: str) -> None:
+        """See `SettingsCheck`."""
+        if not self.incomplete or self._is_right(field):
+            self._converter.add_in(self._part.settings, self._part.pointer, field, message)
+
+    def exposed(self, field: str, host: str) -> None:
+        """See `SettingsCheck`."""
+        if not is_name(host):
+            try:
+                self._may(host)
+            except Exposed as error:
+                self.wrong(field, str(error))
+
+    def _is_right(self, field: str) -> bool:
+        pointer = join(self._part.pointer, field)
+        issues = self._converter.issues
+        return field in self._part.settings and not any(issue.pointer == pointer for issue in issues)
+
+
+def _anywhere(host: str) -> None:
+    """Who is no listener may be anywhere."""
+
+
 class Resolver:
     """Resolves one document. `problems` is complete when `configuration` has been called."""
 
@@ -116,6 +153,7 @@ class Resolver:
         managers = self._job_managers()
         authentication = self._authentication()
         plugins = self._section("plugins", PluginsSettings)
+        self._check_disabled(plugins)
         if self._converter.issues or self._substituted.issues or self._document.duplicates:
             return None
         return Configuration(
@@ -132,6 +170,16 @@ class Resolver:
         value = self._value.get(key)
         return self._converter.struct({} if value is None else value, kind, join("", key))
 
+    def _check_disabled(self, plugins: Any) -> None:
+        known = sorted({info.name for info in self._registries.infos})
+        for index, name in enumerate(() if plugins is FAILED else plugins.disabled):
+            if name not in known:
+                near = nearest(name, known)
+                there_are = "" if near else f"; installed are: {', '.join(known) or 'none'}"
+                message = f'unknown plugin "{name[:64]}"{there_are}'
+                pointer = join("/plugins/disabled", index)
+                self._converter.issues.append(Issue(pointer=pointer, message=message, nearest=near))
+
     def _listeners(self) -> list[ListenerConfiguration]:
         made: list[ListenerConfiguration] = []
         for part in self._list("listeners", "listener"):
@@ -140,7 +188,9 @@ class Resolver:
             keys = self._converter.struct(common, ListenerKeys, part.pointer)
             settings: Any = FAILED
             if known is not None:
-                settings = self._settings(known._replace(settings=own), _LISTENER_KEYS)
+                known = known._replace(settings=own)
+                settings = self._settings(known, _LISTENER_KEYS)
+                self._check_listener(known, settings, keys)
             if known is None or keys is FAILED or settings is FAILED:
                 continue
             listener = ListenerConfiguration(
@@ -157,6 +207,28 @@ class Resolver:
             self._check_name(listener, made, part.pointer)
             made.append(listener)
         return made
+
+    def _check_listener(self, part: _Part, settings: Any, keys: Any) -> None:
+        if keys is FAILED:
+            return
+        may = partial(
+            check_exposed,
+            listener=keys.name or part.kind,
+            allow_anonymous=keys.allow_anonymous,
+            authenticated=bool(self._value.get("authentication")),
+        )
+        self._check(part, settings, may)
+
+    def _check(self, part: _Part, settings: Any, may: Callable[[str], None] = _anywhere) -> None:
+        """Lets settings say what is wrong with them in this configuration, also where some are wrong in themselves."""
+        check = _Check(self._converter, part, may)
+        if settings is FAILED:
+            settings = self._converter.incomplete.get(part.pointer)
+            check.incomplete = True
+        if hasattr(settings, "check"):
+            _, failure = guarded(lambda: settings.check(check))
+            if failure is not None:
+                check.wrong("", f'the settings of "{part.kind}" cannot be checked: {failure}')
 
     def _listener_keys(self, part: _Part) -> tuple[dict[str, Any], Any]:
         """What the core takes of a listener's keys, and what it leaves."""
@@ -233,6 +305,8 @@ class Resolver:
         for part in parts:
             known = self._find(part, what, registry)
             settings = self._settings(known) if known else FAILED
+            if known is not None:
+                self._check(known, settings)
             if known is not None and settings is not FAILED:
                 yield known._replace(settings=settings)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from typing import TYPE_CHECKING
 
-from contest_core.errors import Exposed
+from contest_core.exposure import check_exposed
 from contest_core.job_manager import Termination
 
 if TYPE_CHECKING:
@@ -51,9 +50,12 @@ class ListenerSide(_Side):
 
     def check_exposed(self, where: str) -> None:
         """Raises `Exposed` where `where` is beyond loopback and nobody would be authenticated."""
-        if self._options.allow_anonymous or not self._server.exposed_anonymously or _is_local(where):
-            return
-        raise Exposed(listener=self.name, where=where)
+        check_exposed(
+            where,
+            listener=self.name,
+            allow_anonymous=self._options.allow_anonymous,
+            authenticated=not self._server.exposed_anonymously,
+        )
 
     def ready(self, *addresses: str) -> None:
         """Requests are accepted now."""
@@ -135,22 +137,3 @@ class ManagerSide(_Side):
             await self._changed.wait()
         self._heard = self.termination
         return self.termination
-
-
-def _is_local(where: str) -> bool:
-    """Whether a host, `host:port` or the path of a unix socket can only be reached from this machine."""
-    if where.startswith(("/", "@", "\0", "unix:")):
-        return True
-    host = where
-    if where.startswith("["):
-        host = where[1:].partition("]")[0]
-    elif where.count(":") == 1:
-        host = where.partition(":")[0]
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback

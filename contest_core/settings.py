@@ -1,4 +1,4 @@
-"""The types that settings are made of: `Duration`, `ByteSize`, `Secret`.
+"""The types that settings are made of: `Duration`, `ByteSize`, `Secret`; and how settings say what is wrong with them.
 
 Every `Settings` struct of a plugin and every parameter struct of a step may use them. `contest_core` exports
 them, so this module is cheap to import: what reads files, sources or schemas is in `config` and
@@ -8,8 +8,9 @@ them, so this module is cheap to import: what reads files, sources or schemas is
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import total_ordering
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 _UNITS: Final = {
     "ns": 1,
@@ -233,6 +234,49 @@ class Secret:
 
     def __repr__(self) -> str:
         return f"Secret({self.MASK!r})"
+
+
+class InvalidSettings(ValueError):
+    """What is wrong with the values of a struct, by field; for `__post_init__` of `Settings` to raise.
+
+    Each message is about that field alone, so that it is right whatever else is wrong, and is shown with the place of
+    the field in the file. What concerns several fields is an ordinary `ValueError`.
+    """
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("; ".join(problems.values()))
+        self.problems = dict(problems)
+        """The message of each field."""
+
+
+class SettingsCheck(Protocol):
+    """What `Settings.check` is given: where a configuration's settings meet what only the core knows.
+
+    `Settings` may have a method `check(self, check: SettingsCheck) -> None`. It is called when a configuration is
+    checked, with settings that are right in themselves; not where a program makes them. It does no I/O.
+    """
+
+    def wrong(self, field: str, message: str) -> None:
+        """Notes what is wrong with a field, or with `""`, the whole."""
+
+    def exposed(self, field: str, host: str) -> None:
+        """Notes it if a listener may not listen on the host that the field names, as nobody is authenticated.
+
+        Of a name it says nothing: where that leads is found out when the listener starts.
+        """
+
+
+def out_of_bounds(settings: object, bounds: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """What is wrong with those fields (`Duration` or `ByteSize`) that are not within their bounds, as written."""
+    problems: dict[str, str] = {}
+    for name, (low, high) in bounds.items():
+        value = getattr(settings, name)
+        kind = type(value)
+        if value < kind(low):
+            problems[name] = f'"{name}" has to be at least {low}'
+        elif value > kind(high):
+            problems[name] = f'"{name}" may be {high} at the most'
+    return problems
 
 
 def dec_hook(kind: type, value: object) -> Any:

@@ -118,6 +118,57 @@ def test_config_check_shows_all_problems_and_exits_with_2(contest: Contest, tmp_
     assert 'did you mean "port"?' in done.stderr
 
 
+ABSURD = """\
+server: {event_timeout: 0s, grace: -1s, in_flight: 0}
+listeners:
+  - http: {host: 0.0.0.0, port: 70000, idle_timeout: 1000h}
+  - http: {name: open, host: 0.0.0.0}
+  - stdio: {max_request: 0}
+job_manager:
+  local: {store: mysql://me:secret@host/x, stop_grace: 0s, lock_duration: 0s, synchronous: fulll}
+plugins: {disabled: [setps]}
+"""
+
+
+@pytest.mark.parametrize("command", [("config", "check"), ("serve",)])
+def test_values_that_cannot_be_are_told_all_at_once_before_anything_starts(
+    contest: Contest, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    path = tmp_path / "contest.yaml"
+    path.write_text(ABSURD)
+    done = contest(*command, "-c", str(path))
+    assert done.returncode == 2
+    assert [line.removeprefix(f"{path}:") for line in done.stderr.splitlines()] == [
+        '1:25: "event_timeout" has to be at least 1ms',
+        "1:36: a duration here cannot be negative",
+        "1:52: expected a whole number >= 1",
+        "3:18: listener 'http' would take anonymous requests on 0.0.0.0, not a loopback: configure "
+        "`authentication:`, bind to loopback, or set `allow_anonymous: true`",
+        "3:33: expected a whole number <= 65535",
+        '3:54: "idle_timeout" may be 24h at the most',
+        "4:30: listener 'open' would take anonymous requests on 0.0.0.0, not a loopback: configure "
+        "`authentication:`, bind to loopback, or set `allow_anonymous: true`",
+        '5:26: "max_request" has to be at least 1B',
+        "7:18: no store of the kind 'mysql'; there is: sqlite",
+        '7:56: "stop_grace" has to be at least 1ms',
+        '7:75: "lock_duration" has to be at least 1s',
+        '7:92: "fulll" is none of: full, normal, did you mean "full"?',
+        '8:22: unknown plugin "setps", did you mean "steps"?',
+    ]
+    assert [each.name for each in tmp_path.iterdir()] == ["contest.yaml"]
+
+
+@pytest.mark.parametrize("store", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_server_needs_a_store_that_outlives_it(contest: Contest, tmp_path: Path, store: str) -> None:
+    path = tmp_path / "contest.yaml"
+    path.write_text(f'listeners: [{{http: {{port: 0}}}}]\njob_manager: {{local: {{store: "{store}"}}}}\n')
+    done = contest("config", "check", "-c", str(path))
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"{path}:2:30: a server keeps its jobs in a file: write sqlite:///FILE, and name one\n"
+    )
+
+
 def test_config_check_says_what_a_good_file_would_run_and_starts_nothing(
     contest: Contest, tmp_path: Path
 ) -> None:

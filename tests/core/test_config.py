@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 import pytest
@@ -26,7 +26,14 @@ from contest_core.config import (
 )
 from contest_core.config_schema import field_docs, schema, struct_schema
 from contest_core.registry import Registry
-from contest_core.settings import ByteSize, Duration, Secret
+from contest_core.settings import (
+    ByteSize,
+    Duration,
+    InvalidSettings,
+    Secret,
+    SettingsCheck,
+    out_of_bounds,
+)
 
 HERE = __name__
 
@@ -91,6 +98,30 @@ class Pipe:
         self.settings = settings
 
 
+class PostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    host: str = "localhost"
+    street: str = ""
+    box: ByteSize = ByteSize(1)
+
+    def __post_init__(self) -> None:
+        if problems := out_of_bounds(self, {"box": ("1B", "1KiB")}):
+            raise InvalidSettings(problems)
+
+    def check(self, check: SettingsCheck) -> None:
+        check.exposed("host", self.host)
+        if self.street == "unlucky":
+            raise RuntimeError(f"no {self.street}")
+        if self.street == "nowhere":
+            check.wrong("street", f"there is no street {self.street}")
+        if self.street == "twice":
+            check.wrong("street", "nor so")
+            check.wrong("", "so not")
+
+
+class Post(Pipe):
+    Settings: ClassVar[type[msgspec.Struct]] = PostSettings
+
+
 class LocalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     store: str
 
@@ -106,6 +137,15 @@ class Bare:
     """A plugin's class that lacks its settings."""
 
 
+class Info(NamedTuple):
+    """A plugin that is there."""
+
+    name: str
+
+
+PLACES = {"carrier": "Carrier", "http": "Pipe", "stdio": "Pipe", "bare": "Bare", "post": "Post"}
+
+
 class Installed:
     """What the loaded plugins are to the configuration."""
 
@@ -113,11 +153,12 @@ class Installed:
         self.listeners = Registry("listener")
         self.job_managers = Registry("job manager")
         self.authenticators = Registry("authenticator")
-        for name, place in (("carrier", "Carrier"), ("http", "Pipe"), ("stdio", "Pipe"), ("bare", "Bare")):
+        for name, place in PLACES.items():
             self.listeners.add(name, f"{HERE}:{place}")
         self.listeners.add("broken", "contest_no_such_module:Listener")
         self.job_managers.add("local", f"{HERE}:Local")
         self.authenticators.add("tokens", f"{HERE}:Carrier")
+        self.infos = [Info("dovecote"), Info("runner"), Info("mqtt")]
 
 
 class Nothing:
@@ -126,6 +167,7 @@ class Nothing:
     listeners = Registry("listener")
     job_managers = Registry("job manager")
     authenticators = Registry("authenticator")
+    infos: tuple[Info, ...] = ()
 
 
 class Files:
@@ -180,7 +222,7 @@ job_manager:
   local: {store: "sqlite:///contest.db"}
 authentication:
   - tokens: {host: h}
-plugins: {disabled: [websocket]}
+plugins: {disabled: [mqtt]}
 """)
     assert configuration.server == ServerSettings(
         id="lab-1",
@@ -205,7 +247,7 @@ plugins: {disabled: [websocket]}
     )
     assert configuration.job_manager.settings == LocalSettings(store="sqlite:///contest.db")
     assert [each.kind for each in configuration.authentication] == ["tokens"]
-    assert configuration.plugins.disabled == ("websocket",)
+    assert configuration.plugins.disabled == ("mqtt",)
     assert (configuration.source, configuration.directory) == (str(files.path), files.path.parent.resolve())
     assert "hunter2" not in repr(configuration)
 
@@ -277,8 +319,59 @@ def test_a_misspelt_key_is_not_reported_as_missing_too(files: Files) -> None:
 
 def test_what_concerns_two_fields_is_reported_at_the_struct(files: Files) -> None:
     assert files.carrier_problems("url: crow:x") == ["3:5: crow:x is no address of a pigeon"]
-    text = f"{MANAGER}listeners: [{{stdio: }}]\nserver:\n  event_timeout: 0\n"
-    assert files.problems(text) == ['3:1: "event_timeout" must be more than 0']
+
+
+def test_what_concerns_one_field_is_reported_at_it_whatever_else_is_wrong(files: Files) -> None:
+    text = (
+        f"{MANAGER}listeners: [{{stdio: }}]\nserver:\n  event_timeout: 0\n  grace: 1000h\n  in_flight: many\n"
+    )
+    assert files.problems(text + f"  id: {'é' * 40}\n") == [
+        '4:18: "event_timeout" has to be at least 1ms',
+        '5:10: "grace" may be 24h at the most',
+        "6:14: expected a whole number, got text",
+        '7:7: the "id" is too long: 80 > 64 bytes',
+    ]
+
+
+def test_settings_say_what_is_wrong_with_them_in_this_configuration(files: Files) -> None:
+    text = MANAGER + "listeners:\n  - post: {box: 1B, street: '${S}'}\n"
+    assert files.problems(text, S="nowhere") == ["3:29: there is no street ${S}"]
+    assert files.problems(text, S="twice") == ["3:5: so not", "3:29: nor so"]
+    assert files.problems(text, S="unlucky") == [
+        '3:5: the settings of "post" cannot be checked: RuntimeError: no ${S}'
+    ]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.7", '"::"', '"[2001:db8::1]:80"'])
+def test_a_listener_that_anybody_could_reach_is_reported_unless_it_may(files: Files, host: str) -> None:
+    text = MANAGER + f"listeners:\n  - post: {{box: 1B, name: north, host: {host}"
+    (problem,) = files.problems(text + "}\n")
+    assert problem.startswith("3:40: listener 'north' would take anonymous requests on ")
+    assert "allow_anonymous: true" in problem
+    assert files.problems(text + ", allow_anonymous: true}\n") == []
+    assert files.problems(text + "}\nauthentication: [{tokens: {}}]\n") == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", '"::1"', "localhost", "/run/post.sock", "lab.example.org"])
+def test_a_listener_on_this_machine_or_under_a_name_is_not_reported(files: Files, host: str) -> None:
+    assert files.problems(MANAGER + f"listeners: [{{post: {{box: 1B, host: {host}}}}}]\n") == []
+
+
+def test_what_is_right_in_itself_is_checked_though_another_field_is_wrong(files: Files) -> None:
+    for wrong, column in (("box: 0B", "58"), ("box: many", "58"), ("bux: 0B, box: 1B", "53")):
+        text = MANAGER + f"listeners: [{{post: {{host: 0.0.0.0, street: nowhere, {wrong}}}}}]\n"
+        problems = files.problems(text)
+        assert [problem.split(":")[1] for problem in problems] == ["27", "44", column], problems
+    (problem,) = files.problems(MANAGER + "listeners: [{post: {host: [], box: 1B}}]\n")
+    assert problem == "2:21: expected text, got a list"
+
+
+def test_a_plugin_to_disable_has_to_be_there(files: Files) -> None:
+    text = MANAGER + "listeners: [{stdio: }]\nplugins: {disabled: [mqtt, runer, xyz]}\n"
+    assert files.problems(text) == [
+        '3:28: unknown plugin "runer", did you mean "runner"?',
+        '3:35: unknown plugin "xyz"; installed are: dovecote, mqtt, runner',
+    ]
 
 
 def test_negative_durations_are_refused_everywhere(files: Files) -> None:

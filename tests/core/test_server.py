@@ -50,7 +50,7 @@ from contest_core import (
     open_server,
 )
 from contest_core.answering import Answering
-from contest_core.contexts import _is_local
+from contest_core.exposure import is_local
 from contest_core.lifecycle import Server
 from contest_core.testing.clock import VirtualClock
 from contest_core.testing.direct import DirectListener
@@ -1055,7 +1055,7 @@ async def test_readiness_says_what_does_not_work_until_it_does_again(
     ],
 )
 def test_a_place_on_this_machine_is_local(where: str) -> None:
-    assert _is_local(where)
+    assert is_local(where)
 
 
 @pytest.mark.parametrize(
@@ -1078,7 +1078,7 @@ def test_a_place_on_this_machine_is_local(where: str) -> None:
     ],
 )
 def test_a_place_beyond_this_machine_is_not(where: str) -> None:
-    assert not _is_local(where)
+    assert not is_local(where)
 
 
 async def test_a_listener_may_be_exposed_where_somebody_is_authenticated_or_it_is_allowed(

@@ -7,11 +7,14 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from contest_core.settings import ByteSize, Duration
+from contest_core.settings import ByteSize, Duration, InvalidSettings, SettingsCheck, out_of_bounds
 
 _ORIGIN: Final = re.compile(r"https?://[^/\s?#@]+", re.IGNORECASE)
 
-Count = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+_TIMES: Final = dict.fromkeys(("request_timeout", "idle_timeout", "write_timeout"), ("1ms", "24h"))
+_SIZES: Final = dict.fromkeys(("max_request", "max_answer", "max_buffered", "max_header"), ("1B", "1TiB"))
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,16 +48,15 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """How long a peer may take nothing of an answer."""
 
     def __post_init__(self) -> None:
-        for name in ("request_timeout", "idle_timeout", "write_timeout"):
-            if getattr(self, name).nanoseconds <= 0:
-                raise ValueError(f"{name} must be longer than nothing")
-        for name in ("max_request", "max_answer", "max_buffered", "max_header"):
-            if getattr(self, name) == 0:
-                raise ValueError(f"{name} must be more than nothing")
-        if self.max_buffered < self.max_request:
-            raise ValueError("max_buffered must not be less than max_request")
+        problems = out_of_bounds(self, {**_TIMES, **_SIZES})
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
-                raise ValueError(
-                    f"origins: {origin[:100]!r} is not of the form https://host or https://host:port"
-                )
+                problems["origins"] = f"{origin[:100]!r} is not of the form https://host or https://host:port"
+        if problems:
+            raise InvalidSettings(problems)
+        if self.max_buffered < self.max_request:
+            raise ValueError("max_buffered must not be less than max_request")
+
+    def check(self, check: SettingsCheck) -> None:
+        """What the listener would refuse when it binds."""
+        check.exposed("host", self.host or "0.0.0.0")

@@ -262,7 +262,7 @@ class LocalJobManager(JobManager):
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(self.settings.lock_duration.seconds / 3)
+            await asyncio.sleep(min(self.settings.lock_duration.seconds, _LEASE_SECONDS) / 3)
             await self._locker.renew_all()
             await self._store.renew([job.lease for job in self._runner.jobs.values()], _LEASE_SECONDS)
 
