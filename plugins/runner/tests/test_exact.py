@@ -16,8 +16,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from contest_core import ByteSize, Duration, Secret
 from contest_core.plugins import load_plugins
-from contest_runner import descriptor
 from contest_runner.catalog import Catalog
+from contest_runner.descriptor import Reading, read_descriptor, reading
 from contest_runner.exact import Inexact, exactly
 from contest_runner.parts import FetchedTest, Fetcher
 from contest_runner.testing import simple, step
@@ -149,8 +149,8 @@ def spellings() -> dict[str, Any]:
     }
 
 
-async def of(text: str, catalog: Catalog) -> descriptor.Reading:
-    return await descriptor.read_descriptor(text, catalog, log=LOG)
+async def of(text: str, catalog: Catalog) -> Reading:
+    return await read_descriptor(text, catalog, log=LOG)
 
 
 @pytest.mark.parametrize("spelling", spellings())
@@ -164,7 +164,7 @@ async def test_a_descriptor_read_at_once_gives_the_plan_of_the_walk(
     async def never(*_: object) -> None:
         return None
 
-    monkeypatch.setattr(descriptor, "_read_exactly", never)
+    monkeypatch.setattr(reading._Attempts, "exactly", never)
     slow = await of(text, catalog)
     assert slow.plan is not None
     assert (quick.plan, quick.findings) == (slow.plan, slow.findings)
@@ -191,7 +191,7 @@ async def test_a_fetcher_is_asked_once_however_often_its_descriptor_is_read(
     monkeypatch.setattr(catalog, "fetcher", lambda name: Counting)
     job: Any = {**simple(), "JOBNAME": "twice"}
     job["TestDescriptors"][0]["TestFetcherFetchParameters"] = {}
-    reading = await of(json.dumps(job), catalog)
-    assert reading.plan is not None
-    assert reading.findings
+    read = await of(json.dumps(job), catalog)
+    assert read.plan is not None
+    assert read.findings
     assert len(asked) == 1

@@ -11,7 +11,6 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Union, get_args, get_origin
@@ -20,17 +19,23 @@ import msgspec
 
 from contest_core import Blame, ByteSize, Duration, Finding, Secret, Severity
 from contest_core.settings import dec_hook
+from contest_runner.exact import check_length
+from contest_runner.nearest import Nearest
 from contest_runner.parts import decode_part
 from contest_runner.plan import Plan, StepPlan
 from contest_runner.step import EXPANDED, AllTargetsStep, BaseStep, OnInterrupt, ThreadStep
 from contest_runner.target import Target
 from contest_runner.templates import Template, TemplateError
 from contest_runner.variables import Variables
+from contest_runner.words import in_words, wanted
 
 if TYPE_CHECKING:
     from contest_runner.catalog import Catalog
 
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
+_NUMBER = re.compile(
+    r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|nan)", re.ASCII | re.IGNORECASE
+)
 _BOOLEANS: Final = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
     **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
@@ -128,15 +133,20 @@ def convert_text(text: str, kind: Any) -> Any:
             raise ValueError(f"{text[:60]!r} is neither true nor false")
         return _BOOLEANS[text]
     if kind is float:
+        if not _NUMBER.fullmatch(text):
+            raise ValueError(f"{text[:60]!r} is not a number")
         return float(text)
     if kind in (Duration, ByteSize, Secret):
+        check_length(kind, text)
         return dec_hook(kind, text)
     try:
         if get_origin(kind) is Literal or (isinstance(kind, type) and issubclass(kind, Enum)):
             return msgspec.convert(text, kind, strict=False)
         return msgspec.json.decode(text, type=kind, dec_hook=dec_hook)
-    except msgspec.MsgspecError as error:
-        raise ValueError(str(error)) from None
+    except msgspec.ValidationError as error:
+        raise ValueError(in_words(error, kind)) from None
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(f"must be {wanted(kind)}; {in_words(error)}") from None
 
 
 class _Broken:
@@ -267,11 +277,12 @@ def bind_step(
     compiled: Callable[[str], Template],
     findings: list[Finding] | None = None,
     path: str = "",
+    nearest: Nearest | None = None,
 ) -> BoundStep | None:
     """Binds one step; with `findings`, says there all that is wrong and gives None where that is fatal.
 
-    `path` is where the step's parameters stand. Without findings, what is wrong raises `BindFailed`: the plan was
-    accepted once, so a plugin has changed.
+    `path` is where the step's parameters stand, `nearest` gives the hints. Without findings, what is wrong raises
+    `BindFailed`: the plan was accepted once, so a plugin has changed.
     """
     said: list[Finding] = []
     step = code()
@@ -281,7 +292,7 @@ def bind_step(
     for field in fields:
         where = f"{path}/{_pointer(field.key)}" if field.key in plan.parameters else path
         said.extend(_bind_field(field, plan, step, compiled, where, literals, slots))
-    said.extend(_unknown_keys(plan, fields, path))
+    said.extend(_unknown_keys(plan, fields, path, nearest or Nearest()))
     errors = [finding for finding in said if finding.severity == Severity.ERROR]
     bound: BoundStep | None = None
     if not errors:
@@ -363,18 +374,20 @@ def _bind_field(
         yield from _moved(check(literals[field.name]), where)
 
 
-def _unknown_keys(plan: StepPlan, fields: Sequence[ParameterField], path: str) -> Iterator[Finding]:
+def _unknown_keys(
+    plan: StepPlan, fields: Sequence[ParameterField], path: str, nearest: Nearest
+) -> Iterator[Finding]:
     known = [field.key for field in fields]
     for key in plan.parameters:
         if key not in known:
-            near = get_close_matches(key, known, n=1)
-            message = f"step {plan.name} has no parameter {key!r}"
+            near = nearest.to(key, known)
+            hint = f", did you mean {near!r}?" if near else ""
             yield Finding(
                 severity=Severity.WARNING,
                 code="unknown_key",
                 path=f"{path}/{_pointer(key)}",
-                message=message,
-                nearest=near[0] if near else None,
+                message=f"step {plan.name} has no parameter {key[:64]!r}{hint}",
+                nearest=near,
             )
 
 

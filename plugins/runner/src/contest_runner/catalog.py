@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from threading import Lock
 from typing import Any, Final, cast
 
 from contest_core import Registry
@@ -21,7 +22,9 @@ _CACHED: Final = 1000
 _CACHED_LENGTH: Final = 1000
 """Templates that are kept, and how long such a text is at the most: a megabyte or so in all."""
 
-_PART = re.compile(r"[a-z][a-z0-9_-]*", re.ASCII)
+_PART = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
+"""As people spell it (`TargetSuccess`); it matches without regard to case."""
+
 _FUNCTION = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -34,6 +37,9 @@ class Catalog:
         self.fetchers = Registry("fetcher", pattern=_PART, fold=True)
         self.reporters = Registry("reporter", pattern=_PART, fold=True)
         self._templates: dict[str, Template] = {}
+        self._keeping = Lock()
+        """Held while a template is kept: descriptors are read in a thread and in the loop."""
+        self._functions: dict[str, Callable[..., Any]] | None = None
         self.functions = Registry("template function", pattern=_FUNCTION)
         for hook, registry in (
             ("contest_register_steps", self.steps),
@@ -66,14 +72,17 @@ class Catalog:
         if found is None:
             found = compile_template(text, self.template_functions())
             if len(text) <= _CACHED_LENGTH:
-                if len(self._templates) >= _CACHED:
-                    self._templates.pop(next(iter(self._templates)))
-                self._templates[text] = found
+                with self._keeping:
+                    if len(self._templates) >= _CACHED:
+                        self._templates.pop(next(iter(self._templates)))
+                    self._templates[text] = found
         return found
 
     def template_functions(self) -> dict[str, Callable[..., Any]]:
         """All functions that templates may call: ConTest's, and those of plugins."""
-        return dict(STANDARD) | {
-            entry.name: cast("Callable[..., Any]", self.functions.load(entry.name))
-            for entry in self.functions
-        }
+        if self._functions is None:
+            self._functions = dict(STANDARD) | {
+                entry.name: cast("Callable[..., Any]", self.functions.load(entry.name))
+                for entry in self.functions
+            }
+        return self._functions

@@ -1,16 +1,33 @@
 """The fields of a descriptor, with ConTest's names and types, before anything is checked.
 
-`contest_runner.descriptor` reads them; what they mean is said there.
+`contest_runner.descriptor` reads them; what they mean is said there. How many there may be of something stands at
+its type. ConTest has no such limits: they keep one request from taking the server for itself, and are far beyond what
+a job is.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contest_core import Duration
+
+MAX_TESTS: Final = 1_000
+MAX_STEPS: Final = 1_000
+"""Of one test."""
+MAX_STEPS_OF_JOB: Final = 10_000
+"""Of all tests together."""
+MAX_PARAMETERS: Final = 1_000
+"""Of one step; variables that it maps, too."""
+MAX_VALUES_OF_JOB: Final = 100_000
+"""Values of parameters, in all steps together."""
+MAX_REPORTERS: Final = 100
+"""Of each kind."""
+MAX_TAGS: Final = 1_000
+MAX_BRACKETS: Final = 1_000_000
+"""`[` and `{` in the text: so much is parsed in one go, during which nothing else happens in the process."""
 
 
 class _Fields(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -24,11 +41,14 @@ class ReporterFields(_Fields, rename="pascal"):
     parameters: Any | UnsetType = UNSET
 
 
+Reporters = Annotated[list[ReporterFields], Meta(max_length=MAX_REPORTERS, title="reporters")]
+
+
 class ReportingFields(_Fields, rename="pascal"):
     """All reporters."""
 
-    run_reporters: list[ReporterFields] = []
-    final_reporters: list[ReporterFields] = []
+    run_reporters: Reporters = []
+    final_reporters: Reporters = []
 
 
 class RetryFields(_Fields, rename="pascal"):
@@ -62,10 +82,15 @@ class StepFields(_Fields):
 
     name: str = ""
     label: str = ""
-    parameters: dict[str, list[Any]] = {}
-    variables_mapping: dict[str, str] = msgspec.field(name="VariablesMapping", default_factory=dict)
+    parameters: Annotated[dict[str, list[Any]], Meta(max_length=MAX_PARAMETERS, title="parameters")] = {}
+    variables_mapping: Annotated[dict[str, str], Meta(max_length=MAX_PARAMETERS, title="variables")] = (
+        msgspec.field(name="VariablesMapping", default_factory=dict)
+    )
     on_interrupt: str | None = msgspec.field(name="OnInterrupt", default=None)
     timeout: Any | UnsetType = msgspec.field(name="Timeout", default=UNSET)
+
+
+Steps = Annotated[list[StepFields], Meta(max_length=MAX_STEPS, title="steps")]
 
 
 class JobFields(_Fields, rename="pascal"):
@@ -73,10 +98,10 @@ class JobFields(_Fields, rename="pascal"):
 
     job_name: str = ""
     version: str = ""
-    tags: list[str] = []
+    tags: Annotated[list[str], Meta(max_length=MAX_TAGS, title="tags")] = []
     runs: int = 0
     run_interval: Duration = Duration(0)
-    test_descriptors: list[TestFields] = []
+    test_descriptors: Annotated[list[TestFields], Meta(max_length=MAX_TESTS, title="tests")] = []
     reporting: ReportingFields = msgspec.field(default_factory=ReportingFields)
     target_manager_acquire_timeout: Duration | None = None
     target_manager_release_timeout: Duration | None = None

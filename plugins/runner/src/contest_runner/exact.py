@@ -9,12 +9,16 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
+from contest_core import ByteSize, Duration
 from contest_core.settings import dec_hook
+
+MAX_QUANTITY: Final = 1_000
+"""Characters of a duration or a size."""
 
 
 class Inexact(Exception):
@@ -35,8 +39,15 @@ def exactly(value: Any, kind: Any) -> Any:
 def of_text(kind: type, value: object) -> Any:
     """`dec_hook` of a document that is no YAML: durations and their like are texts."""
     if not isinstance(value, str):
-        raise ValueError("must be a string")
+        raise ValueError("must be a text")
+    check_length(kind, value)
     return dec_hook(kind, value)
+
+
+def check_length(kind: Any, text: str) -> None:
+    """Raises `ValueError` for so long a duration or size that reading it would take long."""
+    if kind in (Duration, ByteSize) and len(text) > MAX_QUANTITY:
+        raise ValueError(f"has {len(text):,} characters, the limit is {MAX_QUANTITY:,}")
 
 
 @lru_cache(maxsize=256)
@@ -50,6 +61,10 @@ def _twin(kind: Any, inside: tuple[Any, ...]) -> Any:
     Null is not among them: the walk knows what it means. Raises `Inexact` where there is no such type.
     """
     kind, _ = plain(kind)
+    whole, (kind, length) = kind, counted(kind)
+    if length is not None:
+        twin = _twin(kind, inside)
+        return whole if twin is kind else Annotated[twin, length]
     if isinstance(kind, type) and issubclass(kind, Struct):
         if kind in inside:
             raise Inexact
@@ -103,3 +118,16 @@ def plain(kind: Any) -> tuple[Any, bool]:
     members = [member for member in get_args(kind) if member not in (type(None), msgspec.UnsetType)]
     optional = type(None) in get_args(kind)
     return (members[0] if len(members) == 1 else kind), optional
+
+
+@lru_cache(maxsize=1024)
+def counted(kind: Any) -> tuple[Any, Meta | None]:
+    """The type of an annotated object or list without the annotation, and the annotation."""
+    if get_origin(kind) is Annotated:
+        inner, *marks = get_args(kind)
+        bare, _ = plain(inner)
+        container = get_origin(bare) in (list, tuple, dict, Sequence, Mapping) or bare in (list, dict, tuple)
+        for mark in marks:
+            if isinstance(mark, Meta) and container:
+                return inner, mark
+    return kind, None

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import hashlib
-import json
 import logging
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
-from difflib import unified_diff
 from typing import ClassVar, Final
 
 import msgspec
@@ -46,7 +43,6 @@ from contest_core import (
     ResponseDataStatus,
     ResponseDataStop,
     ResponseDataValidate,
-    Secret,
     Severity,
     ShuttingDown,
     StartKeyConflict,
@@ -56,8 +52,10 @@ from contest_core import (
 )
 from contest_core.plugins import load_plugins
 from contest_runner.answers import Answers
+from contest_runner.aside import Aside
 from contest_runner.binding import BoundSteps, plan_secrets
 from contest_runner.catalog import Catalog
+from contest_runner.comparing import difference_of, digest_of
 from contest_runner.descriptor import read_descriptor
 from contest_runner.job import Job
 from contest_runner.patience import Health
@@ -121,6 +119,7 @@ class LocalJobManager(JobManager):
         self._health: Health
         self._group: asyncio.TaskGroup
         self._running: set[asyncio.Task[None]] = set()
+        self._aside = Aside()
         self._creating = 0
         """Jobs that are being written down: their requests were taken before the end."""
         self._created = asyncio.Event()
@@ -295,15 +294,13 @@ class LocalJobManager(JobManager):
     @refuses_for_store
     async def start(self, message: EventStartMsg, caller: Caller) -> ResponseDataStart:
         """Reads the descriptor, writes the job down and begins it."""
-        reading = await read_descriptor(message.job_descriptor, self._catalog, log=self._log)
-        warnings = [finding for finding in reading.findings if finding.severity != Severity.ERROR]
-        if reading.plan is None or (message.strict and warnings):
-            raise InvalidDescriptor(findings=reading.findings)
-        check_start_key(message.start_key)
-        digest = _digest(reading.text) if message.start_key else None
-        new = self._new_job(
-            message.job_descriptor, reading.plan, message.requestor, caller, message.start_key, digest
-        )
+        async with self._aside.work(len(message.job_descriptor)) as work:
+            reading = await read_descriptor(message.job_descriptor, self._catalog, log=self._log, work=work)
+            warnings = [finding for finding in reading.findings if finding.severity != Severity.ERROR]
+            if reading.plan is None or (message.strict and warnings):
+                raise InvalidDescriptor(findings=reading.findings)
+            check_start_key(message.start_key)
+            new = await work.do(self._new_job, message, reading.text, reading.plan, caller)
         try:
             job_id = await self._create(new, reading.plan, reading.bound)
         except StartKeyTaken as taken:
@@ -324,7 +321,8 @@ class LocalJobManager(JobManager):
         except Exception:
             self._log.exception("the secrets of job %d are not known", taken.job_id)
             return "they are not equal"
-        return _difference(taken.descriptor, text, secrets)
+        async with self._aside.work(max(len(taken.descriptor), len(text))) as work:
+            return await work.do(difference_of, taken.descriptor, text, secrets)
 
     @refuses_for_store
     async def retry(self, message: EventRetryMsg, caller: Caller) -> ResponseDataRetry:
@@ -334,18 +332,29 @@ class LocalJobManager(JobManager):
             raise JobRunning(job_id=row.job_id, state=JobState(row.state).wire_name)
         plan = msgspec.json.decode(await self._store.plan(row.job_id) or "{}", type=Plan)
         descriptor = await self._store.descriptor(row.job_id) or ""
-        new = self._new_job(descriptor, plan, message.requestor, caller, None, None, retry_of=row.job_id)
+        new = self._job_row(descriptor, plan, message.requestor, caller, retry_of=row.job_id)
         return ResponseDataRetry(job_id=row.job_id, new_job_id=await self._create(new, plan))
 
-    def _new_job(
+    def _new_job(self, message: EventStartMsg, text: str, plan: Plan, caller: Caller) -> NewJob:
+        digest = digest_of(text) if message.start_key else None
+        return self._job_row(
+            message.job_descriptor,
+            plan,
+            message.requestor,
+            caller,
+            start_key=message.start_key,
+            digest=digest,
+        )
+
+    def _job_row(
         self,
         descriptor: str,
         plan: Plan,
         requestor: str,
         caller: Caller,
-        start_key: str | None,
-        digest: str | None,
         *,
+        start_key: str | None = None,
+        digest: str | None = None,
         retry_of: int | None = None,
     ) -> NewJob:
         return NewJob(
@@ -416,7 +425,8 @@ class LocalJobManager(JobManager):
     @refuses_for_store
     async def validate(self, message: EventValidateMsg, caller: Caller) -> ResponseDataValidate:
         """Everything that `start` checks."""
-        reading = await read_descriptor(message.job_descriptor, self._catalog, log=self._log)
+        async with self._aside.work(len(message.job_descriptor)) as work:
+            reading = await read_descriptor(message.job_descriptor, self._catalog, log=self._log, work=work)
         return ResponseDataValidate(findings=list(reading.findings))
 
     @refuses_for_store
@@ -455,29 +465,3 @@ def _patient_collector() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
-
-
-def _canonical(descriptor: str) -> bytes:
-    return msgspec.json.encode(msgspec.json.decode(descriptor), order="deterministic")
-
-
-def _digest(descriptor: str) -> str:
-    return hashlib.sha256(_canonical(descriptor)).hexdigest()
-
-
-def _difference(theirs: str, ours: str, secrets: Collection[str]) -> str:
-    before, after = (
-        msgspec.json.format(_canonical(text), indent=1).decode().splitlines() for text in (theirs, ours)
-    )
-    changes = [
-        _masked(line.strip(), secrets)[:120]
-        for line in unified_diff(before, after, lineterm="", n=0)
-        if line[:1] in "+-" and line[:3] not in ("+++", "---")
-    ]
-    return "; ".join(changes[:4]) + (" ..." if len(changes) > 4 else "")
-
-
-def _masked(line: str, secrets: Collection[str]) -> str:
-    for secret in secrets:
-        line = line.replace(json.dumps(secret)[1:-1], Secret.MASK).replace(secret, Secret.MASK)
-    return line

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Final, NoReturn, get_args, get_origin
 
@@ -17,7 +16,10 @@ from msgspec import UNSET, Raw, Struct
 
 from contest_core import ByteSize, Duration, Finding, Secret, Severity
 from contest_core.settings import dec_hook
-from contest_runner.exact import Inexact, exactly, plain
+from contest_runner.aside import Work
+from contest_runner.exact import Inexact, check_length, counted, exactly, plain
+from contest_runner.nearest import Nearest
+from contest_runner.words import in_words, named
 
 BAD: Final[Any] = type("Bad", (), {"__repr__": lambda self: "BAD"})()
 """What could not be read; the findings say why."""
@@ -25,20 +27,31 @@ BAD: Final[Any] = type("Bad", (), {"__repr__": lambda self: "BAD"})()
 MAX_FINDINGS: Final = 1000
 """More are not kept: a person reads the first few, and memory is bounded."""
 
+MAX_FINDINGS_LENGTH: Final = 1_000_000
+"""Characters of all findings together: keys, and with them places, may be very long."""
+
 _OWN_TYPES = (Duration, ByteSize, Secret)
+
+
+class Enough(Exception):
+    """The document is refused, and there are as many findings as are kept: nobody has to read on."""
 
 
 class Walk:
     """One reading of one document."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: Work | None = None) -> None:
         self.findings: list[Finding] = []
         self.refused = False
         """Whether an error was found."""
         self.ambiguous = False
         """Some object has a key twice in different casing: which one counts depends on their order."""
+        self.full = False
+        """No more findings are kept but the first error."""
+        self.nearest = Nearest()
+        self._work = work or Work()
         self._places: dict[tuple[str, str], str] = {}
-        self._hints = MAX_FINDINGS // 10
+        self._length = 0
 
     # --- findings
 
@@ -55,15 +68,21 @@ class Walk:
         self.add(Finding(severity=severity, code=code, path=path, message=message + hint, nearest=nearest))
 
     def add(self, finding: Finding) -> None:
-        """Something is to be said; beyond `MAX_FINDINGS` only that there is more."""
-        self.refused = self.refused or finding.severity == Severity.ERROR
-        if len(self.findings) < MAX_FINDINGS:
+        """Something is to be said; where there is too much, only that there is more.
+
+        Raises `Enough` where that is so and the document is refused.
+        """
+        first_error = finding.severity == Severity.ERROR and not self.refused
+        self.refused = self.refused or first_error
+        if not self.full or first_error:
             self.findings.append(finding)
-        elif len(self.findings) == MAX_FINDINGS:
-            message = f"more than {MAX_FINDINGS} findings: the others are not shown"
-            self.findings.append(
-                Finding(severity=finding.severity, code="too_many", path="", message=message, nearest=None)
-            )
+            self._length += len(finding.path) + len(finding.message)
+        if not self.full:
+            self.full = len(self.findings) >= MAX_FINDINGS or self._length > MAX_FINDINGS_LENGTH
+            if self.full:
+                self.findings.append(_MORE)
+        if self.full and self.refused:
+            raise Enough
 
     def place(self, path: str, key: str) -> str:
         """Where a member of the object at `path` stands, as it is spelt there; the object, where it is not."""
@@ -72,10 +91,16 @@ class Walk:
     # --- reading
 
     def read(self, value: Any, kind: Any, path: str) -> Any:
-        """The typed value, or `BAD`."""
+        """The typed value, or `BAD`. Raises `Enough`, and `Aborted` where nobody waits for it any more."""
+        self._work.check()
         kind, optional = plain(kind)
         if value is None and optional:
             return None
+        kind, length = counted(kind)
+        if length is not None:
+            if isinstance(value, list | dict) and not self._counted(len(value), length, path):
+                return BAD
+            kind, _ = plain(kind)
         if isinstance(kind, type) and issubclass(kind, Struct):
             return self._object(value, kind, path)
         origin = get_origin(kind)
@@ -88,6 +113,17 @@ class Walk:
         if kind is Any or kind is object:
             return value
         return self._leaf(value, kind, path)
+
+    def _counted(self, has: int, length: msgspec.Meta, path: str) -> bool:
+        """Whether there are as many entries as there may be."""
+        what = length.title or "entries"
+        if length.max_length is not None and has > length.max_length:
+            self.error("too_many", path, f"has {has:,} {what}, the limit is {length.max_length:,}")
+            return False
+        if length.min_length is not None and has < length.min_length:
+            self.error("too_few", path, f"has {has:,} {what}, there have to be {length.min_length:,}")
+            return False
+        return True
 
     def _object(self, value: Any, kind: type[Struct], path: str) -> Any:
         if not isinstance(value, dict):
@@ -118,28 +154,37 @@ class Walk:
 
     def _members(self, value: dict[str, Any], fields: Mapping[str, _Field], path: str) -> dict[str, Any]:
         given: dict[str, Any] = {}
+        spelt: dict[str, str] = {}
         for key, member in value.items():
             field = fields.get(key.lower())
-            where = f"{path}/{pointer(key)}"
             if field is None:
-                known = [field.key for field in fields.values()]
-                folded = {name.lower(): name for name in known}
-                # Comparing is slow, and nobody reads so many hints.
-                near = get_close_matches(key.lower()[:64], folded, n=1) if self._hints else []
-                self._hints = max(0, self._hints - 1)
-                nearest = folded[near[0]] if near else None
-                self.warning("unknown_key", where, f"unknown key {key[:64]!r}", nearest=nearest)
+                self._unknown_key(key, fields, path)
                 continue
-            self.ambiguous = self.ambiguous or field.key in given
+            if field.key in given:
+                self._second_key(spelt[field.key], key, path)
+            spelt[field.key] = key
             given[field.key] = member
-            self._places[path, field.key] = where
+            self._places[path, field.key] = f"{path}/{pointer(key)}"
         return given
+
+    def _unknown_key(self, key: str, fields: Mapping[str, _Field], path: str) -> None:
+        if self.full and not self.refused:
+            return
+        nearest = self.nearest.to(key, [field.key for field in fields.values()])
+        self.warning("unknown_key", f"{path}/{pointer(key)}", f"unknown key {key[:64]!r}", nearest=nearest)
+
+    def _second_key(self, first: str, second: str, path: str) -> None:
+        self.ambiguous = True
+        message = f"{first!r} and {second!r} are one key, and the later one counts: {second!r}"
+        self.warning("duplicate_key", f"{path}/{pointer(first)}", message)
 
     def _list(self, value: Any, kind: Any, path: str, make: type) -> Any:
         if value is None:
             return make()
         if not isinstance(value, list):
             return self._wrong(value, "a list", path)
+        if kind is Any:
+            return make(value)
         if (quick := _at_once(value, kind)) is not None:
             return make(quick)
         items = [self.read(item, kind, f"{path}/{number}") for number, item in enumerate(value)]
@@ -155,15 +200,16 @@ class Walk:
 
     def _leaf(self, value: Any, kind: Any, path: str) -> Any:
         if kind in _OWN_TYPES and not isinstance(value, str):
-            return self._wrong(value, "a string", path)
+            return self._wrong(value, "a text", path)
         try:
+            check_length(kind, value)
             return msgspec.convert(value, kind, dec_hook=dec_hook)
         except (msgspec.ValidationError, ValueError) as error:
-            self.error("wrong_type", path, _reason(error))
+            self.error("wrong_type", path, in_words(error, kind))
             return BAD
 
     def _wrong(self, value: Any, wanted: str, path: str) -> Any:
-        self.error("wrong_type", path, f"must be {wanted}, not {_name_of(value)}")
+        self.error("wrong_type", path, f"must be {wanted}, is {named(value)}")
         return BAD
 
 
@@ -180,6 +226,7 @@ class ExactWalk(Walk):
 
     def read(self, value: Any, kind: Any, path: str) -> Any:
         """The typed value."""
+        self._work.check()
         return exactly(value, kind)
 
 
@@ -234,18 +281,9 @@ def pointer(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
-def _reason(error: Exception) -> str:
-    text = str(error).partition(" - at `")[0]
-    return text[:1].lower() + text[1:]
-
-
-def _name_of(value: Any) -> str:
-    names = {
-        dict: "an object",
-        list: "a list",
-        str: "a string",
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-    }
-    return "null" if value is None else names.get(type(value), type(value).__name__)
+_MORE: Final = Finding(
+    severity=Severity.WARNING,
+    code="too_many_findings",
+    path="",
+    message=f"there are more than {MAX_FINDINGS:,} findings, or very long ones: the others are not shown",
+)
