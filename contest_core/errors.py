@@ -220,15 +220,27 @@ class Denied(RequestError):
 
 
 class TooLarge(RequestError):
-    """A request or an answer is over its limit, in bytes (or a count of `what`)."""
+    """A request or an answer is over its limit, which is a number of `unit`; `setting` is the one that raises it."""
 
     code = "too_large"
     limit: int = 0
     size: int | None = None
 
-    def __init__(self, *, what: str, limit: int, size: int | None = None, hint: str = "") -> None:
-        has = f"has {size:,}" if size is not None else "has more"
-        super().__init__(f"{what} {has}, the limit is {limit:,}{'; ' + hint if hint else ''}")
+    def __init__(
+        self,
+        *,
+        what: str,
+        limit: int,
+        size: int | None = None,
+        unit: str = "bytes",
+        setting: str = "",
+        hint: str = "",
+    ) -> None:
+        has = f"has {size:,} {unit}, the limit is" if size is not None else f"has more {unit} than the limit,"
+        words = [f"{what} {has} {limit:,}{_in_mib(limit) if unit == 'bytes' else ''}"]
+        if setting:
+            words.append(f"the setting {setting!r} raises it")
+        super().__init__("; ".join([*words, hint] if hint else words))
         self.limit = limit
         self.size = size
 
@@ -438,6 +450,10 @@ def _restored(kind: type[ContestError], message: str, facts: Mapping[str, object
     ContestError.__init__(error, message)
     error.__dict__.update(facts)
     return error
+
+
+def _in_mib(size: int) -> str:
+    return f" ({size >> 20} MiB)" if size and size % (1 << 20) == 0 else ""
 
 
 def _how_to_find_out(verb: str, reads: bool) -> str:

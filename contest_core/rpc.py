@@ -247,5 +247,5 @@ class Session:
         return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (identity, msgspec.json.encode(members))
 
     def _too_large(self, identity: bytes) -> bytes:
-        error = TooLarge(what="the answer", limit=self._max_answer, hint=_ASK_FOR_LESS)
+        error = TooLarge(what="the answer", limit=self._max_answer, setting="max_answer", hint=_ASK_FOR_LESS)
         return self._refusal(error, identity)

@@ -105,7 +105,11 @@ def _parse_other(message: bytes, max_batch: int, why: msgspec.ValidationError) -
     if not members:
         return Malformed(InvalidMessage(reason="the batch is empty"))
     if len(members) > max_batch:
-        return Malformed(TooLarge(what="the batch", size=len(members), limit=max_batch))
+        return Malformed(
+            TooLarge(
+                what="the batch", size=len(members), limit=max_batch, unit="requests", setting="max_batch"
+            )
+        )
     return members
 
 

@@ -228,3 +228,24 @@ def test_an_exposed_listener_is_told_what_it_can_do() -> None:
     assert "http" in error.message
     assert "allow_anonymous" in error.message
     assert error.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            TooLarge(what="the request", limit=16 << 20, size=20_000_000, setting="max_request"),
+            "the request has 20,000,000 bytes, the limit is 16,777,216 (16 MiB); the setting 'max_request' raises it",
+        ),
+        (
+            TooLarge(what="the answer", limit=1000, hint="ask for a run"),
+            "the answer has more bytes than the limit, 1,000; ask for a run",
+        ),
+        (
+            TooLarge(what="the batch", limit=1000, size=1001, unit="requests"),
+            "the batch has 1,001 requests, the limit is 1,000",
+        ),
+    ],
+)
+def test_what_is_too_large_says_its_size_the_limit_and_the_setting(error: TooLarge, message: str) -> None:
+    assert error.message == message

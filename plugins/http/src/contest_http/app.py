@@ -90,7 +90,11 @@ class Application:
             encoded = encode(await self._api.call(caller, scope["path"].lstrip("/"), parameters))
             if len(encoded) > self._max_answer:
                 raise TooLarge(
-                    what="the answer", limit=self._max_answer, size=len(encoded), hint=ASK_FOR_LESS
+                    what="the answer",
+                    limit=self._max_answer,
+                    size=len(encoded),
+                    setting="max_answer",
+                    hint=ASK_FOR_LESS,
                 )
         except ContestError as error:
             return _refused(error, caller)

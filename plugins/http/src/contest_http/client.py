@@ -89,13 +89,15 @@ class HttpClient(Client):
         limit = self._options.max_answer
         length = response.headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
-            raise TooLarge(what="the answer", limit=limit, size=int(length))
+            raise TooLarge(
+                what="the answer", limit=limit, size=int(length), setting="ClientOptions.max_answer"
+            )
         parts: list[bytes] = []
         size = 0
         async for part in response.aiter_bytes():
             size += len(part)
             if size > limit:
-                raise TooLarge(what="the answer", limit=limit)
+                raise TooLarge(what="the answer", limit=limit, setting="ClientOptions.max_answer")
             parts.append(part)
         return b"".join(parts)
 

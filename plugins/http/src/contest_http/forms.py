@@ -56,7 +56,7 @@ def parse_form(body: bytes | bytearray) -> Form:
         raise InvalidMessage(reason=f"the form has a % that is no escape, at byte {bad.start()}")
     pairs = body.split(b"&", MAX_FIELDS)
     if len(pairs) > MAX_FIELDS:
-        raise TooLarge(what="the number of fields of the form", limit=MAX_FIELDS)
+        raise TooLarge(what="the form", limit=MAX_FIELDS, unit="fields")
     try:
         for pair in pairs:
             if pair:
@@ -90,7 +90,7 @@ def parse_multipart(content_type: bytes, body: bytes | bytearray) -> Form:
         re.finditer(rb"\r\n--" + boundary + rb"(--)?[ \t]{0,64}(?=\r\n|\Z)", whole)
     ):
         if count > MAX_FIELDS:
-            raise TooLarge(what="the number of fields of the form", limit=MAX_FIELDS)
+            raise TooLarge(what="the form", limit=MAX_FIELDS, unit="fields")
         if start is not None:
             name, value = _part(whole, start, delimiter.start())
             form.setdefault(name, value)

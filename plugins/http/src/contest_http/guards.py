@@ -71,14 +71,20 @@ class Guards:
 
     def too_long(self) -> Refused:
         """The request's line and headers are over their limit."""
-        return Refused(431, TooLarge(what="the head of the request", limit=self._max_header))
+        return Refused(
+            431, TooLarge(what="the head of the request", limit=self._max_header, setting="max_header")
+        )
 
     def too_large(self, size: int | None = None) -> Refused:
         """The request's body is over its limit."""
-        return Refused(413, TooLarge(what="the request", limit=self._max_request, size=size))
+        return Refused(
+            413, TooLarge(what="the request", limit=self._max_request, size=size, setting="max_request")
+        )
 
     def _too_many(self) -> Refused:
-        return Refused(431, TooLarge(what="the number of headers", limit=self._max_headers))
+        return Refused(
+            431, TooLarge(what="the request", limit=self._max_headers, unit="headers", setting="max_headers")
+        )
 
     def _judge_host(self, host: bytes) -> Refused | None:
         if self._loopback and not _is_loopback(host):

@@ -151,7 +151,9 @@ class StdioClient(Client):
             pending.fail(error)
 
     def _too_large(self, head: bytes) -> None:
-        error = TooLarge(what="the answer", limit=self._options.max_answer)
+        error = TooLarge(
+            what="the answer", limit=self._options.max_answer, setting="ClientOptions.max_answer"
+        )
         found = _ID.match(head)
         if found is None:
             self._fail(error)

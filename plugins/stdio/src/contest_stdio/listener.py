@@ -157,7 +157,9 @@ class _Connection:
             if self._stopped:
                 return
             if isinstance(line, Overlong):
-                await self._session.reject(TooLarge(what="the line", limit=self._limit))
+                await self._session.reject(
+                    TooLarge(what="the line", limit=self._limit, setting="max_request")
+                )
             elif line and not line.isspace():
                 await self._session.received(line)
 
