@@ -74,12 +74,13 @@ class ListenerSide(_Side):
         """Makes `stopping` return."""
         self._stopping.set()
 
-    async def end_of_input(self) -> None:
+    async def end_of_input(self) -> bool:
         """No more requests will come here; the end of the server, where this is the last listener."""
         self.active = False
         if self._server.is_last(self):
             self._server.terminate(self._options.on_disconnect)
             await self._server.manager_ended()
+        return not self._server.ending
 
     def report_error(self, error: Exception) -> None:
         """A fault outside a request."""

@@ -96,9 +96,14 @@ class Server:
         if self._failure is not None:
             raise self._failure
 
+    @property
+    def ending(self) -> bool:
+        """True from the first word of the end on."""
+        return self._manager_side.halted.done()
+
     def readiness(self) -> str | None:
         """None while every part works, else the reasons why not."""
-        if self._manager_side.halted.done():
+        if self.ending:
             return "shutting down"
         if not self._started.done():
             return "starting"

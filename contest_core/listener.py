@@ -43,8 +43,8 @@ class ListenerContext(Protocol):
     async def stopping(self) -> None:
         """Returns when no more requests shall be accepted."""
 
-    async def end_of_input(self) -> None:
-        """Says that no more requests will come here; returns when `serve` shall return.
+    async def end_of_input(self) -> bool:
+        """Says that no more requests will come here; returns when `serve` shall return. Whether the server goes on.
 
         For the only listener that is the end of the server in good order; beside others, at once.
         """

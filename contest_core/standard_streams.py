@@ -15,6 +15,9 @@ from typing import TextIO
 _original: int | None = None
 """A private descriptor of what stdout was, while it is diverted."""
 
+_let_go = False
+"""What stdout was is closed: it never comes back."""
+
 _process_ends_with_program = False
 
 
@@ -48,10 +51,29 @@ def stdout_diverted(*, to_the_end: bool = False) -> Iterator[int]:
         if sys.__stdout__ is not None:
             _put_stderr_in_its_place()
             if put_back:
-                stack.callback(os.dup2, private, 1)
+                stack.callback(_put_back, private)
         stack.enter_context(_known(private))
         stack.enter_context(_replaced(put_back=put_back))
         yield private
+
+
+def let_go_of_stdout() -> None:
+    """Closes what stdout was, for good: who reads it sees its end, though the process lives on.
+
+    Called by the owner of the private descriptor, which is the null device's from now on. Descriptor 1 and `sys.stdout`
+    stay stderr, also after the end of `stdout_diverted`.
+    """
+    global _let_go
+    if _original is not None:
+        make_null(_original, os.O_WRONLY)
+        _let_go = True
+
+
+def make_null(descriptor: int, flags: int) -> None:
+    """Puts the null device in a private descriptor's place, without a moment in which the number is free."""
+    null = os.open(os.devnull, flags)
+    os.dup2(null, descriptor, inheritable=False)
+    os.close(null)
 
 
 def private_copy(descriptor: int) -> int:
@@ -65,6 +87,11 @@ def private_copy(descriptor: int) -> int:
         os.close(copy)
 
 
+def _put_back(private: int) -> None:
+    if not _let_go:
+        os.dup2(private, 1)
+
+
 def _put_stderr_in_its_place() -> None:
     instead = os.open(os.devnull, os.O_WRONLY) if sys.__stderr__ is None else private_copy(2)
     try:
@@ -76,8 +103,8 @@ def _put_stderr_in_its_place() -> None:
 
 @contextmanager
 def _known(private: int) -> Iterator[None]:
-    global _original
-    _original = private
+    global _let_go, _original
+    _original, _let_go = private, False
     try:
         yield
     finally:
@@ -92,7 +119,7 @@ def _replaced(*, put_back: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        if put_back:
+        if put_back and not _let_go:
             sys.stdout = before
         _flush(before, sys.__stdout__)
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +111,53 @@ def request(verb: str, number: int, **parameters: Any) -> bytes:
     return json.dumps(asked).encode() + b"\n"
 
 
+def write_until_nobody_reads(descriptor: int) -> None:
+    while True:
+        os.write(descriptor, b"\n" * 1000)
+
+
 def identities(stdout: bytes) -> list[int]:
     """Of the answers, of which there is one a line and nothing else."""
     answers = [json.loads(line) for line in stdout.splitlines()]
     assert all(answer["jsonrpc"] == "2.0" and "result" in answer for answer in answers), answers
     return [answer["id"] for answer in answers]
+
+
+class Said:
+    """Reads what a process says on stderr, so that it never waits for a reader."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._lines: list[bytes] = []
+        self._found = threading.Event()
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as stderr:
+            for line in stderr:
+                if line.startswith(b"listening on http"):
+                    self._lines.append(line)
+                    self._found.set()
+
+    def address(self) -> str:
+        assert self._found.wait(SECONDS)
+        return self._lines[0].split()[2].decode()
+
+    def join(self) -> None:
+        self._thread.join(SECONDS)
+
+    @contextmanager
+    def at_most(self, seconds: float, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Kills the process when the block takes longer."""
+        timer = threading.Timer(seconds, process.kill)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
 
 
 @pytest.fixture
@@ -146,7 +192,11 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     yield start
     for process in begun:
         process.kill()
-        process.communicate(timeout=SECONDS)
+        process.wait(SECONDS)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
 
 def test_nothing_but_answers_reaches_stdout_from_the_first_moment_to_the_last(
@@ -187,6 +237,50 @@ def test_a_job_that_goes_on_after_a_crash_is_there_before_the_listener_and_tears
     out, err = serve().communicate(request("version", 1) + request("list", 2), timeout=SECONDS)
     assert identities(out) == [1, 2]
     assert b"\nwritten by the step\n" in err
+
+
+def test_beside_another_listener_the_end_of_input_ends_the_output_and_stdout_stays_clean(
+    serve: Serve, tmp_path: Path
+) -> None:
+    text = CONFIG.replace("{stdio: {}}", "{stdio: {}}, {http: {port: 0}}")
+    (tmp_path / "contest.yaml").write_text(text)
+    process = serve()
+    said = Said(process)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process.stdin as stdin:
+        stdin.write(request("version", 1) + request("list", 2))
+    # The end of file comes while the server goes on, a thread of which writes to descriptor 1 on and on.
+    with said.at_most(SECONDS, process):
+        assert identities(process.stdout.read()) == [1, 2]
+    address = said.address()
+    for _ in range(3):
+        with urllib.request.urlopen(f"{address}/readyz", timeout=SECONDS) as answer:
+            assert answer.status == 200
+    assert os.readlink(f"/proc/{process.pid}/fd/1") == os.readlink(f"/proc/{process.pid}/fd/2")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(SECONDS) == 0
+    said.join()
+
+
+def test_beside_another_listener_a_reader_that_is_gone_lets_who_writes_know(
+    serve: Serve, tmp_path: Path
+) -> None:
+    text = CONFIG.replace("{stdio: {}}", "{stdio: {}}, {http: {port: 0}}")
+    (tmp_path / "contest.yaml").write_text(text)
+    process = serve()
+    said = Said(process)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(request("version", 1))
+    process.stdin.flush()
+    assert identities(process.stdout.readline()) == [1]
+    process.stdout.close()
+    with said.at_most(SECONDS, process), pytest.raises(BrokenPipeError):
+        write_until_nobody_reads(process.stdin.fileno())
+    assert process.poll() is None
+    process.kill()
+    said.join()
 
 
 def test_a_closed_stdin_is_an_input_without_requests(serve: Serve) -> None:

@@ -15,7 +15,7 @@ def run(code: str, *, redirections: str = "") -> tuple[str, str]:
     """Stdout and stderr of a Python process that runs this, with stdin, stdout or stderr as the shell makes it."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     prelude = "import os, sys\nfrom contest_core.standard_streams import "
-    prelude += "end_process_with_program, stdout_diverted\n"
+    prelude += "end_process_with_program, let_go_of_stdout, stdout_diverted\n"
     done = subprocess.run(
         ["sh", "-c", f'exec "$@" {redirections}', "sh", sys.executable, "-c", prelude + code],
         capture_output=True,
@@ -50,6 +50,25 @@ def test_within_another_one_nothing_changes_and_stdout_is_back_only_at_the_outer
         "os.write(1, b'back\\n')\n"
     )
     assert (out, err) == ("back\n", "between\nbetween\n")
+
+
+def test_stdout_that_was_let_go_is_closed_and_never_comes_back() -> None:
+    out, err = run(
+        "print('early')\n"
+        "with stdout_diverted() as stdout:\n"
+        "    os.write(stdout, b'owner\\n')\n"
+        "    let_go_of_stdout()\n"
+        "    os.write(stdout, b'late\\n')\n"
+        "    assert os.get_inheritable(stdout) is False\n"
+        "    # The reader sees the end: no descriptor of this process is its pipe any more.\n"
+        "    here = [os.readlink(f'/proc/self/fd/{n}') for n in (0, 1, 2, stdout)]\n"
+        "    assert here[1] == here[2] and here[3] == os.devnull\n"
+        "os.write(1, b'written\\n'); print('printed')\n"
+        "with stdout_diverted() as stdout:\n"
+        "    os.write(stdout, b'again\\n')\n"
+    )
+    assert out == "early\nowner\n"
+    assert sorted(err.split()) == ["again", "printed", "written"]
 
 
 def test_stdout_is_back_after_an_error_and_can_be_diverted_again() -> None:

@@ -51,7 +51,7 @@ class Context:
     async def stopping(self) -> None:
         await self.stop.wait()
 
-    async def end_of_input(self) -> None:
+    async def end_of_input(self) -> bool:
         raise AssertionError
 
     def report_error(self, error: Exception) -> None:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from contest_core.standard_streams import private_copy, stdout_diverted
+from contest_core.standard_streams import let_go_of_stdout, make_null, private_copy, stdout_diverted
 
 _taken = False
 
@@ -42,6 +42,16 @@ def take_standard_streams() -> Iterator[tuple[int, int]]:
         if sys.__stdin__ is not None:
             source = _divert(stack, 0, source)
         yield source, sink
+
+
+def let_go_of_standard_streams(source: int) -> None:
+    """Closes both for good, before they are put back: nobody will write or read here, and the process lives on.
+
+    Who reads what stdout was sees the end, and who writes to stdin learns that nobody reads. Descriptor 0 stays the
+    null device, descriptor 1 stderr.
+    """
+    make_null(source, os.O_RDONLY)
+    let_go_of_stdout()
 
 
 def _release() -> None:

@@ -5,7 +5,8 @@ end of the server (`claim`), cuts lines, and hands them to a `contest_core.rpc.S
 are three ends:
 
 - stdin ends: what was asked is answered, the core is told (`end_of_input`: where this is the only listener the
-  server ends in good order, and answers until then), and what is left is written;
+  server ends in good order, and answers until then), and what is left is written; beside other listeners both
+  descriptors are then closed, so that the reader of stdout sees the end while the server goes on;
 - the reader of stdout goes away: the same, but nothing more is read or answered;
 - the server ends (`stopping`): nothing more is read, what is in flight is answered.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from contest_core.caller import Caller, UnixPeer
 from contest_core.errors import ContestError, TooLarge, Unauthenticated
 from contest_core.listener import Listener
 from contest_core.rpc import Session
-from contest_stdio.descriptors import take_standard_streams
+from contest_stdio.descriptors import let_go_of_standard_streams, take_standard_streams
 from contest_stdio.lines import LineSplitter, Overlong
 from contest_stdio.settings import StdioSettings
 from contest_stdio.streams import Input, Output
@@ -61,18 +62,16 @@ class StdioListener(Listener):
         Raises `OSError` where stdin cannot be read (it is a directory) or stdout cannot be written (a full disk);
         in the last case, after the server has ended in good order. Nobody has to have entered `claim`.
         """
-        if self._claimed is not None:
-            await self.serve_descriptors(api, context, *self._claimed)
-            return
-        with take_standard_streams() as (source, sink):
-            await self.serve_descriptors(api, context, source, sink)
+        with nullcontext(self._claimed) if self._claimed else take_standard_streams() as (source, sink):
+            if await self.serve_descriptors(api, context, source, sink):
+                let_go_of_standard_streams(source)
 
-    async def serve_descriptors(self, api: API, context: ListenerContext, source: int, sink: int) -> None:
-        """As `serve`, on a pair of descriptors that nobody else uses; they stay open."""
+    async def serve_descriptors(self, api: API, context: ListenerContext, source: int, sink: int) -> bool:
+        """As `serve`, on a pair of descriptors that nobody else uses; they stay open. Whether the server goes on."""
         caller = await self._introduce(api, context)
         connection = _Connection(api, context, self._settings, caller, source, sink)
         try:
-            await connection.serve()
+            return await connection.serve()
         finally:
             await connection.aclose()
 
@@ -119,7 +118,8 @@ class _Connection:
         self._stopped = False
         self._failure: OSError | None = None
 
-    async def serve(self) -> None:
+    async def serve(self) -> bool:
+        goes_on = False
         self._context.ready("stdio")
         async with asyncio.TaskGroup() as group:
             self._reading = group.create_task(self._read())
@@ -129,12 +129,13 @@ class _Connection:
         # Before the core is told: what was asked before the end is not refused because of it.
         await self._session.idle()
         if not self._stopped and self._failure is None:
-            await self._context.end_of_input()
+            goes_on = await self._context.end_of_input()
         await self._session.aclose()
         await self._output.drain()
         failure = self._failure or self._output.lost
         if failure is not None and not isinstance(failure, ConnectionError):
             raise failure
+        return goes_on
 
     async def aclose(self) -> None:
         self._session.cancel()
