@@ -103,11 +103,11 @@ class Walk:
             kind, _ = plain(kind)
         if isinstance(kind, type) and issubclass(kind, Struct):
             return self._object(value, kind, path)
-        origin = get_origin(kind)
-        if origin in (list, tuple, Sequence):
-            return self._list(value, get_args(kind)[0], path, tuple if origin is tuple else list)
-        if origin in (dict, Mapping):
-            return self._mapping(value, get_args(kind)[1], path)
+        origin, inner = get_origin(kind), get_args(kind)
+        if origin in (list, Sequence) or (origin is tuple and inner[1:] == (...,)):
+            return self._list(value, inner[0], path, tuple if origin is tuple else list)
+        if origin in (dict, Mapping) and inner[0] in (str, Any):
+            return self._mapping(value, inner[1], path)
         if kind is Raw:
             return Raw(msgspec.json.encode(value))
         if kind is Any or kind is object:
@@ -203,7 +203,7 @@ class Walk:
             return self._wrong(value, "a text", path)
         try:
             check_length(kind, value)
-            return msgspec.convert(value, kind, dec_hook=dec_hook)
+            return msgspec.convert(value, kind, dec_hook=dec_hook, str_keys=True)
         except (msgspec.ValidationError, ValueError) as error:
             self.error("wrong_type", path, in_words(error, kind))
             return BAD

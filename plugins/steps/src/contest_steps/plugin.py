@@ -15,7 +15,7 @@ def contest_register_steps(registry: Registry) -> None:
 @hookimpl
 def contest_register_target_managers(registry: Registry) -> None:
     registry.add(
-        "targetlist", "contest_steps.target_list:TargetList", summary="The targets stand in the job."
+        "TargetList", "contest_steps.target_list:TargetList", summary="The targets stand in the job."
     )
 
 
@@ -28,5 +28,5 @@ def contest_register_fetchers(registry: Registry) -> None:
 def contest_register_reporters(registry: Registry) -> None:
     registry.add("noop", "contest_steps.noop:Noop", summary="Says that all is good.")
     registry.add(
-        "targetsuccess", "contest_steps.target_success:TargetSuccess", summary="Counts targets that passed."
+        "TargetSuccess", "contest_steps.target_success:TargetSuccess", summary="Counts targets that passed."
     )
