@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -51,6 +54,41 @@ async def test_a_second_process_gets_the_name_of_the_first_and_its_turn_when_tha
             holder.kill()
     store = await opened(tmp_path)
     await store.aclose()
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A folder that nobody can write, for root a file system of its own."""
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o555)
+    mounted = False
+    if os.access(folder, os.W_OK):
+        command = ["mount", "-t", "tmpfs", "-o", "ro,size=64k", "tmpfs", str(folder)]
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        if not mounted:
+            pytest.skip("root may write everywhere, and mount nothing here")
+    yield folder
+    if mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("name", ["s.db", "deeper/down/s.db"])
+async def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(read_only: Path, name: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        await opened(read_only, f"sqlite:///{name}")
+    assert re.fullmatch(
+        rf"the folder {read_only} cannot be written \(.*\), and the store {read_only}/{name} needs several files "
+        "there: let this user write it, or name a store elsewhere",
+        str(caught.value),
+    )
+
+
+async def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        StoreError, match=rf"{tmp_path}/file is no folder, so the store {tmp_path}/file/s.db "
+    ):
+        await opened(tmp_path, "sqlite:///file/s.db")
 
 
 async def test_a_second_store_in_one_process_is_refused_by_any_path(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ private: a file that has no name any more when `open` returns, so that nothing i
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -89,7 +90,7 @@ class SQLite(Database):
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
-                raise StoreError(f"{self._file}: {error.strerror or error}") from error
+                raise StoreError(_why_not(self._file, error)) from error
             if isinstance(error, self.errors):
                 raise StoreError(self.explain(error)) from error
             raise
@@ -235,6 +236,24 @@ def _code(error: BaseException) -> int | None:
     # Extended result codes carry the plain one in their low byte.
     code = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
+
+
+def _why_not(file: Path, error: OSError) -> str:
+    """Why there cannot be a store of that name, and what to do."""
+    there = file.parent
+    while not os.path.exists(there):
+        there = there.parent
+    if not os.path.isdir(there):
+        return f"{there} is no folder, so the store {file} cannot be in it: name another"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and not os.access(there, os.W_OK | os.X_OK):
+        return (
+            f"the folder {there} cannot be written ({error.strerror}), and the store {file} needs several files there: "
+            "let this user write it, or name a store elsewhere"
+        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _WORDS[sqlite3.SQLITE_FULL].format(file=file)
+    named = "" if error.filename in (None, str(file)) else f" ({error.filename})"
+    return f"{file}: {error.strerror or error}{named}"
 
 
 def _lock(file: Path) -> int:
