@@ -130,45 +130,64 @@ async def test_a_blank_target_asks_for_none(lab: Lab) -> None:
         assert run["TestStatuses"][0]["TargetStatuses"] is None
 
 
+Part = dict[str, Any]
+ALL: dict[str, Part] = {
+    "`run`": {"run": 1},
+    "`test`": {"test": "a"},
+    "`target`": {"target": "t001"},
+    "`events`": {"events": False},
+}
+
+
+async def told(serving: Serving, job: int, **part: Any) -> set[str]:
+    """What the error of a status that is too large says to ask for: all of it is answered."""
+    with pytest.raises(TooLarge) as error:
+        await serving.status(job, **part)
+    hint = error.value.message.partition("; ")[2]
+    found = {name for name in ALL if name in hint}
+    assert found or hint == "there is no smaller part"
+    for name in found:
+        await serving.status(job, **{**part, **ALL[name]})
+    return found
+
+
 @pytest.mark.usefixtures("forgetful")
 async def test_what_an_error_says_to_ask_for_is_small_enough(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def limit(size: float) -> None:
+        monkeypatch.setattr(status_parts, "MAX_ANSWER_BYTES", int(size))
+
     names = [f"t{number:03}" for number in range(300)]
     async with lab.server() as serving:
-        job = await serving.start(simple(step("echo", text="x"), targets=names))
+        job = await serving.start(job_of(one_test(step("echo", text="x"), name="a", targets=names)))
         await serving.ended(job)
         whole = await size(serving, job)
-        monkeypatch.setattr(status_parts, "MAX_ANSWER_BYTES", whole * 3 // 4)
-        with pytest.raises(TooLarge, match=r"ask for one `run`, `test` or `target`, or without `events`$"):
-            await serving.status(job)
-        for part in ({"run": 1}, {"test": "t"}, {"target": "t001"}, {"events": False}):
-            assert await serving.status(job, **part)
-        monkeypatch.setattr(status_parts, "MAX_ANSWER_BYTES", whole // 4)
-        for more in ({}, {"run": 1}, {"test": "t"}):
-            with pytest.raises(TooLarge, match=r"ask for one `target`, or without `events`$"):
-                await serving.status(job, **more)
-        with pytest.raises(TooLarge, match=r"ask for one `target`$"):
-            await serving.status(job, events=False)
-        assert await serving.status(job, target="t001")
-        monkeypatch.setattr(status_parts, "MAX_ANSWER_BYTES", 10)
-        with pytest.raises(TooLarge, match=r"ask without `events`$"):
+        limit(whole * 0.75)
+        assert await told(serving, job) == set(ALL)
+        limit(whole * 0.25)
+        assert await told(serving, job) == {"`target`"}
+        assert await told(serving, job, run=1) == {"`target`"}
+        assert await told(serving, job, events=False) == {"`target`"}
+        limit(10)
+        with pytest.raises(TooLarge, match="there is no smaller part"):
             await serving.status(job, target="t001")
-        with pytest.raises(TooLarge, match=r"there is no smaller part$"):
-            await serving.status(job, target="t001", events=False)
 
 
 @pytest.mark.usefixtures("forgetful")
 async def test_of_a_job_of_many_runs_and_tests_an_error_says_to_ask_for_one(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tests = [one_test(step("echo", text="x"), name=name) for name in "ab"]
+    names = [f"t{number:03}" for number in range(10)]
+    fails = step("cmd", executable="false")
     async with lab.server() as serving:
-        job = await serving.start(job_of(*tests, Runs=2))
+        many = [one_test(fails, name=name, targets=names) for name in "abcd"]
+        job = await serving.start(job_of(*many, Runs=2))
         await serving.ended(job)
-        monkeypatch.setattr(status_parts, "MAX_ANSWER_BYTES", 10)
-        both = r"ask for one `run`, `test` or `target`, or without `events`$"
-        with pytest.raises(TooLarge, match=both):
-            await serving.status(job)
-        with pytest.raises(TooLarge, match=r"ask for one `test` or `target`$"):
-            await serving.status(job, run=1, events=False)
+        whole = await size(serving, job)
+        run = whole / 3
+        monkeypatch.setattr(status_parts, "MAX_ANSWER_BYTES", int(run * 1.2))
+        assert await told(serving, job) >= {"`run`", "`test`", "`target`"}
+        monkeypatch.setattr(status_parts, "MAX_ANSWER_BYTES", int(run * 0.6))
+        assert "`run`" not in await told(serving, job)
+        assert "`events`" in await told(serving, job, run=1)

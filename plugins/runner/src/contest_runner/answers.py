@@ -146,16 +146,16 @@ class Answers:
             if message.run in (None, last):
                 pieces.append(cut(live, message))
         check_run(message, last=last, to_come=plan.runs)
-        await self._check(message, pieces, tests=len(plan.tests), ended=False)
+        await self._check(message, pieces, ended=False)
         shown = RUNS_SHOWN if endless else None
         reported = _job_report(job.id, reports, shown=shown)
         return _encode_status(_frame(job, _raw(pieces), reported, part=not is_whole(message)))
 
     @staticmethod
-    async def _check(message: EventStatusMsg, pieces: Sequence[Piece], *, tests: int, ended: bool) -> None:
+    async def _check(message: EventStatusMsg, pieces: Sequence[Piece], *, ended: bool) -> None:
         if message.target is not None:
             await asyncio.to_thread(check_target, message, pieces, ended=ended)
-        check_size(message, pieces, tests=tests)
+        check_size(message, pieces)
 
     async def ended(self, job_id: int, *, last: int) -> JobStatus:
         """The status of a job that has ended, for this program itself: however large it is, it is not encoded.
@@ -179,7 +179,7 @@ class Answers:
         endless = plan.runs == 0
         last, pieces = await self._stored_runs(row.job_id, message, endless=endless)
         check_run(message, last=last, to_come=0 if ended else plan.runs)
-        await self._check(message, pieces, tests=len(plan.tests), ended=ended)
+        await self._check(message, pieces, ended=ended)
         reports = await self._store.reports(row.job_id)
         report = _job_report(row.job_id, reports, shown=RUNS_SHOWN if endless else None)
         return _encode_status(_stored_frame(row, _raw(pieces), report, part=not is_whole(message)))

@@ -34,6 +34,10 @@ class Piece(NamedTuple):
     """Where a target was asked for and is not in it: those that are."""
     settled: bool = True
     """All its tests that were asked for have their targets."""
+    quiet: int | None = None
+    """Its bytes without events, where they were counted: in a large one,"""
+    widest: int | None = None
+    """and those of its largest test."""
 
 
 def is_whole(message: EventStatusMsg) -> bool:
@@ -49,17 +53,19 @@ def is_run(message: EventStatusMsg) -> bool:
 def cut(tree: RunTree, message: EventStatusMsg) -> Piece:
     """The part of a run."""
     run = tree.status
-    if is_run(message):
-        return Piece(run.run_id, tree.encode())
-    part = select(run, message.test, message.target, events=message.events)
-    encoded = msgspec.json.encode(part)
+    part = run if is_run(message) else select(run, message.test, message.target, events=message.events)
+    piece = Piece(run.run_id, msgspec.json.encode(part))
+    if len(piece.encoded) > MAX_ANSWER_BYTES // 2:
+        quiet = select(part, None, None, events=False)
+        tests = [len(msgspec.json.encode(test)) for test in part.test_statuses]
+        piece = piece._replace(quiet=len(msgspec.json.encode(quiet)), widest=max(tests, default=0))
     if message.target is None or any(test.target_statuses for test in part.test_statuses):
-        return Piece(run.run_id, encoded)
-    tests = [test for test in run.test_statuses if message.test in (None, test.test_name)]
-    entries = [entry for test in tests for entry in test.target_statuses or ()]
+        return piece
+    tests_asked = [test for test in run.test_statuses if message.test in (None, test.test_name)]
+    entries = [entry for test in tests_asked for entry in test.target_statuses or ()]
     names = dict.fromkeys(entry.target.id for entry in entries if entry.target is not None)
-    settled = all(test.target_statuses is not None for test in tests)
-    return Piece(run.run_id, encoded, list(names), settled)
+    settled = all(test.target_statuses is not None for test in tests_asked)
+    return piece._replace(missed=list(names), settled=settled)
 
 
 def select(run: RunStatus, test: str | None, target: str | None, *, events: bool) -> RunStatus:
@@ -126,30 +132,37 @@ def check_target(message: EventStatusMsg, pieces: Sequence[Piece], *, ended: boo
     raise _unknown(where, "target", message.target, list(names))
 
 
-def check_size(message: EventStatusMsg, pieces: Sequence[Piece], *, tests: int) -> None:
+def check_size(message: EventStatusMsg, pieces: Sequence[Piece]) -> None:
     """Raises `TooLarge` where these runs make more of an answer than anybody takes, and says what would do."""
     size = sum(len(piece.encoded) for piece in pieces)
     again = len(pieces[-1].encoded) if pieces and is_whole(message) else 0
     if size + again > MAX_ANSWER_BYTES:
-        hint = _hint(message, runs=len(pieces), tests=tests, repeats=size <= MAX_ANSWER_BYTES)
-        raise TooLarge(what="the status", limit=MAX_ANSWER_BYTES, size=size + again, hint=hint)
+        raise TooLarge(
+            what="the status", limit=MAX_ANSWER_BYTES, size=size + again, hint=_hint(message, pieces)
+        )
 
 
-def _hint(message: EventStatusMsg, *, runs: int, tests: int, repeats: bool) -> str:
-    """`repeats`: a part of any kind is small enough, because the last run is not in it a second time."""
+def _hint(message: EventStatusMsg, pieces: Sequence[Piece]) -> str:
+    """What may be asked for instead: nothing that would be too large again, but for a target with many events."""
+    sizes = [len(piece.encoded) for piece in pieces]
+    quiet = [size if piece.quiet is None else piece.quiet for piece, size in zip(pieces, sizes, strict=True)]
+    widest = [
+        size if piece.widest is None else piece.widest for piece, size in zip(pieces, sizes, strict=True)
+    ]
     narrower = [
         name
         for name, helps in (
-            ("`run`", repeats or runs > 1),
-            ("`test`", message.test is None and (repeats or tests > 1)),
+            ("`run`", message.run is None and max(sizes) <= MAX_ANSWER_BYTES),
+            ("`test`", message.test is None and sum(widest) <= MAX_ANSWER_BYTES),
             ("`target`", message.target is None),
         )
         if helps
     ]
+    silence = message.events and sum(quiet) <= MAX_ANSWER_BYTES
     if not narrower:
-        return "ask without `events`" if message.events else "there is no smaller part"
+        return "ask without `events`" if silence else "there is no smaller part"
     one = f"{', '.join(narrower[:-1])} or {narrower[-1]}" if narrower[1:] else narrower[0]
-    return f"ask for one {one}{', or without `events`' if message.events else ''}"
+    return f"ask for one {one}{', or without `events`' if silence else ''}"
 
 
 def _unknown(where: str, what: str, name: str, known: Sequence[str]) -> InvalidQuery:
