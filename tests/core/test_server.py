@@ -360,6 +360,19 @@ async def test_a_job_manager_that_is_stuck_before_it_is_ready_is_cancelled(
     assert clock.now == pytest.approx(7)
 
 
+async def test_a_job_manager_that_is_not_ready_in_time_says_what_it_lacked(
+    clock: VirtualClock, log: list[str]
+) -> None:
+    class Stuck(Manager):
+        async def serve(self, context: JobManagerContext) -> None:
+            context.degraded("the disk is full")
+            await forever()
+
+    with pytest.raises(StartError, match=r"job manager \(the disk is full\) was not ready within 5 s"):
+        async with open_server(Stuck(log), options=ServerOptions(start_timeout=5, grace=2)):
+            pytest.fail("it was entered")
+
+
 async def test_an_opener_that_is_cancelled_during_the_start_leaves_nothing(
     clock: VirtualClock, log: list[str]
 ) -> None:
