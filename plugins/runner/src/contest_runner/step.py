@@ -64,7 +64,10 @@ class Stopped(Exception):
 
 
 class BaseStep(ABC, Generic[P]):
-    """What the kinds of steps have in common. Constructed once a step of a job, without arguments."""
+    """What the kinds of steps have in common. Constructed once a step of a job, without arguments.
+
+    Constructing and checking only calculate: where a descriptor is large that is done in a thread, beside the loop.
+    """
 
     Parameters: ClassVar[type[Struct]]
     """A frozen struct of the parameters; `Expanded[T]` marks what may be a template."""

@@ -142,6 +142,5 @@ def _why_no_json(text: str, error: Exception) -> str:
     if _YAML.match(text[:_LOOKED_AT]):
         return (
             "it looks like YAML, and a server takes JSON only; the program converts it: `contest start FILE`"
-            f" ({in_words(error)})"
         )
-    return in_words(error)
+    return in_words(error).removeprefix("it is no JSON: ")
