@@ -220,7 +220,10 @@ class Denied(RequestError):
 
 
 class TooLarge(RequestError):
-    """A request or an answer is over its limit, which is a number of `unit`; `setting` is the one that raises it."""
+    """A request or an answer is over its limit: the message says the size, the limit and the setting that raises it.
+
+    Both are numbers of `unit`. Without a `setting` the limit is a fixed one.
+    """
 
     code = "too_large"
     limit: int = 0
