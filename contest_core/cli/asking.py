@@ -20,7 +20,7 @@ from msgspec import Struct, field
 from contest_core.caller import MAX_REQUESTOR_BYTES
 from contest_core.cli.failures import Failure
 from contest_core.cli.group import plugins_of
-from contest_core.cli.output import out_json, say
+from contest_core.cli.output import out_json, say, visible
 from contest_core.client import Client, ClientOptions, Contest, client_class
 from contest_core.errors import AnswerTimeout, ContestError, Repeat, error_from_wire
 from contest_core.verbs import VERBS
@@ -90,7 +90,7 @@ class Repeating(Client):
             if pause is None or now() + pause >= deadline or not self._may_repeat(verb, parameters, error):
                 break
             until = deadline
-            say(f"contest: {error.message}; asking again in {pause:g} s")
+            say(f"contest: {visible(error.message)}; asking again in {pause:g} s")
             await sleep(pause)
         assert error is not None
         if self.answer:

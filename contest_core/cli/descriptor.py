@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from contest_core.cli.failures import Failure, describe_os_error
-from contest_core.cli.output import coloured, is_terminal, say
+from contest_core.cli.output import coloured, is_terminal, say, visible
 from contest_core.document import Document, DocumentError, read
 from contest_core.status import Finding, Severity
 
@@ -96,11 +96,11 @@ def finding_line(finding: Finding, document: Document) -> str:
     """
     about_key = finding.code.endswith("_key")
     place = document.key_position(finding.path) if about_key else document.position(finding.path)
-    severity = coloured(finding.severity, "red" if finding.severity == Severity.ERROR else "yellow")
+    severity = coloured(visible(finding.severity), "red" if finding.severity == Severity.ERROR else "yellow")
     hint = ""
     if finding.nearest and finding.nearest not in finding.message:
-        hint = f', did you mean "{finding.nearest}"?'
-    return f"{document.source}:{place.line}:{place.column}: {severity}: {finding.message}{hint}"
+        hint = f', did you mean "{visible(finding.nearest)}"?'
+    return f"{document.source}:{place.line}:{place.column}: {severity}: {visible(finding.message)}{hint}"
 
 
 def show_findings(findings: Iterable[Finding], descriptor: Descriptor) -> int:

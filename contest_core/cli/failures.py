@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import click
 
-from contest_core.cli.output import let_go, say
+from contest_core.cli.output import let_go, say, visible
 from contest_core.document_tree import DocumentError
 from contest_core.errors import ContestError
 from contest_core.server import StartError
@@ -70,22 +70,31 @@ def describe(error: BaseException) -> Sequence[str] | None:
     if isinstance(error, click.UsageError):
         return _usage(error)
     if isinstance(error, click.ClickException):
-        return [f"contest: {error.format_message()}"]
+        return [_told(error.format_message())]
     if isinstance(error, DocumentError):
-        return [f"{error.source}:{error.line}:{error.column}: error: {error.message}"]
+        return [f"{error.source}:{error.line}:{error.column}: error: {_in_lines(error.message)}"]
     if isinstance(error, StartError):
         expected = error.__cause__ is None or describe(error.__cause__) is not None
-        return [f"contest: {error}"] if expected else None
+        return [_told(error)] if expected else None
     problems = getattr(error, "problems", None)
     if problems is not None:
-        return [str(problem) for problem in problems]
+        return [_in_lines(problem) for problem in problems]
     if isinstance(error, OSError) and not isinstance(error, ContestError):
-        return [f"contest: {describe_os_error(error)}"]
+        return [_told(describe_os_error(error))]
     if isinstance(error, ContestError) and error.code == "unreachable":
-        return [f"contest: {error}", _WHERE]
+        return [_told(error), _WHERE]
     if isinstance(error, ContestError) or hasattr(error, "exit_code"):
-        return [f"contest: {error}"]
+        return [_told(error)]
     return None
+
+
+def _told(what: object) -> str:
+    return f"contest: {_in_lines(what)}"
+
+
+def _in_lines(what: object) -> str:
+    """Where it has several lines, those behind the first are indented: none can be taken for a message of ours."""
+    return visible(str(what), lines=True).replace("\n", "\n    ")
 
 
 def _usage(error: click.UsageError) -> Sequence[str]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from contest_core.cli.output import coloured, count, span_text, state_word, time_text
+from contest_core.cli.output import coloured, count, span_text, state_word, time_text, visible
 from contest_core.cli.status_text import head_lines, report_lines, runs_of, tally, tally_text
 from contest_core.errors import ContestError, UnknownJob
 from contest_core.responses import ResponseDataStatus
@@ -72,7 +72,8 @@ async def outline_lines(asker: Asker, job_id: int, seen: JobStatus | JobEntry) -
         counted = await _counted(asker, job_id, last, ended=seen.state.ended)
         for test in last.test_statuses:
             told = counted.get(test.test_name)
-            yield f"  test {test.test_name}: {'too many targets to be counted' if told is None else tally_text(told)}"
+            words = "too many targets to be counted" if told is None else tally_text(told)
+            yield f"  test {visible(test.test_name)}: {words}"
         for line in report_lines(seen, last.run_id):
             yield line
     for line in report_lines(seen, None):
@@ -83,8 +84,8 @@ async def outline_lines(asker: Asker, job_id: int, seen: JobStatus | JobEntry) -
 
 def entry_text(entry: JobEntry) -> str:
     """What the list says of a job, on one line."""
-    verdict = f"  {coloured(entry.verdict)}" if entry.verdict else ""
-    name = f"  {entry.name}" if entry.name else ""
+    verdict = f"  {coloured(visible(entry.verdict))}" if entry.verdict else ""
+    name = f"  {visible(entry.name)}" if entry.name else ""
     return f"job {entry.job_id}{name}  {coloured(state_word(entry.state_name))}{verdict}"
 
 

@@ -19,6 +19,8 @@ from contextlib import contextmanager
 
 import msgspec
 
+from contest_core.cli.output import visible
+
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 
@@ -90,7 +92,7 @@ class _Lines(logging.Formatter):
         return (
             _stamp(record)
             + f" {record.levelname:7} {record.name}: "
-            + super().format(record).replace("\n", "\n    ")
+            + visible(super().format(record), lines=True).replace("\n", "\n    ")
         )
 
 
@@ -135,7 +137,7 @@ class Log(logging.Handler):
         if isinstance(self.formatter, _Objects):
             self.emit(logging.LogRecord("contest", logging.INFO, "", 0, text, None, None))
         else:
-            self.stream.write(text)
+            self.stream.write(visible(text, lines=True))
 
     def flush(self) -> None:
         """Writes what there is within a second, if the reader takes it; nothing is written after that."""

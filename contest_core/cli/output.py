@@ -1,13 +1,17 @@
 """What the program writes: results to stdout, everything else to stderr; tables, times, colours.
 
 Used by every command, plugins' too. A reader of stdout that goes away is no error: what would have been written is
-dropped, and a command exits as it would have. Text that comes from jobs and targets never reaches a terminal with
-its control characters.
+dropped, and a command exits as it would have.
+
+Text that comes from jobs, targets and servers can do nothing to a terminal. `visible` makes it safe where a line is
+put together: a name stays on its line, and has no colours of its own. What is written to a terminal goes through
+`printable`, too, which lets nothing pass but text, line ends, tabs and the colours of `coloured`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -29,7 +33,32 @@ _COLOURS = {
     "started": "cyan",
     "running": "cyan",
 }
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+_HARMFUL = (
+    *range(0x20),
+    *range(0x7F, 0xA0),
+    0x061C,  # from here on, what orders text in two directions: it can show a line as another one
+    0x200E,
+    0x200F,
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x206A),
+    0x2028,  # ends of lines
+    0x2029,
+    0x200B,  # and what nobody sees, but for the joiners that scripts and emoji need
+    *range(0x2060, 0x2065),
+    *range(0x206A, 0x2070),
+    0xFEFF,
+    *range(0xFFF9, 0xFFFC),
+    0xE0001,
+)
+_SHOWN = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _HARMFUL} | {
+    ord("\n"): "\\n",
+    ord("\r"): "\\r",
+    ord("\t"): "\\t",
+    0xE0001: "\\U000e0001",
+}
+_SHOWN_IN_LINES = {code: shown for code, shown in _SHOWN.items() if chr(code) not in "\n\t"}
+_OUR_COLOURS = re.compile("\x1b\\[(?:0|3[1-6])m")
+_END_OF_COLOUR = "\x1b[0m"
 
 
 def out(text: str) -> bool:
@@ -96,17 +125,26 @@ def has_colour(stream: IO[Any] | None) -> bool:
     return wanted and is_terminal(stream)
 
 
-def printable(text: str) -> str:
-    """The text with control characters written out, but for line ends, tabs and our own colours."""
-    if "\x1b" not in text and text.isprintable():
+def visible(text: str, *, lines: bool = False) -> str:
+    """The text with everything written out that does something instead of being seen: `\\x1b`, `\\n`, `\\u202e`.
+
+    It is one line then. With `lines`, line ends and tabs stay: for the ends of what a command wrote.
+    """
+    if text.isascii() and text.isprintable():
         return text
-    pieces = text.split("\x1b")
-    kept = pieces[0].translate(_CONTROL)
-    for piece in pieces[1:]:
-        end = piece.find("m")
-        ours = piece.startswith("[") and end > 0 and piece[1:end].replace(";", "").isdigit()
-        kept += ("\x1b" if ours else "\\x1b") + piece.translate(_CONTROL)
-    return kept
+    return text.translate(_SHOWN_IN_LINES if lines else _SHOWN)
+
+
+def printable(text: str) -> str:
+    """Several lines, as `visible` makes them, with our own colours, which end with the text."""
+    if "\x1b" not in text:
+        return visible(text, lines=True)
+    kept, place, colour = "", 0, _END_OF_COLOUR
+    for found in _OUR_COLOURS.finditer(text):
+        kept += visible(text[place : found.start()], lines=True) + found[0]
+        place, colour = found.end(), found[0]
+    kept += visible(text[place:], lines=True)
+    return kept if colour == _END_OF_COLOUR else kept + _END_OF_COLOUR
 
 
 def coloured(word: str, colour: str | None = None) -> str:
@@ -119,7 +157,7 @@ def state_word(name: str) -> str:
     """A job state as people say it: `JobStateCancellationFailed` is `cancellation failed`."""
     state = JobState.from_wire(name)
     if state is JobState.UNKNOWN:
-        return "not begun" if name in ("", JobState.UNKNOWN.wire_name) else name
+        return "not begun" if name in ("", JobState.UNKNOWN.wire_name) else visible(name)
     return state.name.lower().replace("_", " ")
 
 
@@ -145,8 +183,8 @@ def span_text(seconds: float) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, indent: str = "") -> list[str]:
-    """The lines of a table with aligned columns; a cell's line ends are written out. No rows, no lines."""
-    cells = [[" ".join(cell.split("\n")) for cell in row] for row in rows]
+    """The lines of a table with aligned columns; in a cell a line end becomes a space. No rows, no lines."""
+    cells = [[printable(cell).replace("\n", " ").replace("\t", " ") for cell in row] for row in rows]
     if not cells:
         return []
     lines = [list(header), *cells]

@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 
 from contest_core.cli.failures import Failure
 from contest_core.cli.group import OWN, plugins_of
-from contest_core.cli.output import coloured, out, out_json, say
+from contest_core.cli.output import coloured, out, out_json, say, visible
 from contest_core.plugins import CORE_HOOKS, PluginInfo, Plugins
 from contest_core.registry import Entry, Registry
 
@@ -110,13 +110,13 @@ def _lines(info: PluginInfo, contributions: Sequence[tuple[str, Entry]]) -> list
     state = coloured("  disabled", "yellow") if info.disabled else ""
     lines = [f"{info.name}  ({info.distribution} {info.version}){state}"]
     if info.failure:
-        lines.append(f"  {coloured('failed', 'red')}: {info.failure}")
+        lines.append(f"  {coloured('failed', 'red')}: {visible(info.failure)}")
     own = [(kind, entry) for kind, entry in contributions if entry.plugin == info.name]
     kinds = list(dict.fromkeys(kind for kind, _ in own))
     for kind in kinds:
         entries = [entry for of, entry in own if of == kind]
         if all(entry.summary for entry in entries):
-            lines += [f"  {kind} {entry.name}: {entry.summary}" for entry in entries]
+            lines += [f"  {kind} {entry.name}: {visible(entry.summary)}" for entry in entries]
         else:
             lines.append(f"  {kind} {', '.join(entry.name for entry in entries)}")
     return lines

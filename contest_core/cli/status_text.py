@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from contest_core.cli.output import coloured, count, span_text, state_word, table, time_text
+from contest_core.cli.output import coloured, count, span_text, state_word, table, time_text, visible
 from contest_core.status import (
     ZERO_TIME,
     JobState,
@@ -59,12 +59,12 @@ def status_lines(job_id: int, status: JobStatus, *, hints: bool = True) -> Itera
 
 def head_lines(job_id: int, status: JobStatus) -> Iterator[str]:
     """What is to be said of the job as a whole."""
-    yield f"job {job_id}  {status.name}  {outcome_text(status)}"
+    yield f"job {job_id}  {visible(status.name)}  {outcome_text(status)}"
     yield f"  {_times(status)}"
     if status.retry_of is not None:
         yield f"  a retry of job {status.retry_of}"
-    if status.state_err_msg:
-        yield f"  {status.state_err_msg}"
+    for line in status.state_err_msg.splitlines():
+        yield f"  {visible(line)}"
     if status.waiting is not None:
         yield from _waiting_lines(status.waiting)
 
@@ -81,11 +81,11 @@ def outcome_text(status: JobStatus) -> str:
     """The state, and once there is one the verdict, with whose fault an error is and whether it is flaky."""
     words = [coloured(state_word(status.state_name))]
     if status.verdict:
-        words.append(coloured(status.verdict))
+        words.append(coloured(visible(status.verdict)))
     if status.flaky:
         words.append(coloured("flaky", "yellow"))
     if status.blame:
-        words.append(f"(blame: {status.blame})")
+        words.append(f"(blame: {visible(status.blame)})")
     return "  ".join(words)
 
 
@@ -133,10 +133,10 @@ def _times(status: JobStatus) -> str:
 
 
 def _waiting_lines(waiting: Waiting) -> Iterator[str]:
-    yield f"  waiting for {waiting.what} since {time_text(waiting.since)}"
+    yield f"  waiting for {visible(waiting.what)} since {time_text(waiting.since)}"
     for target in waiting.targets[:MAX_TARGETS]:
         yield (
-            f"    {target.id}: held by job {target.held_by} since {time_text(target.since)}, "
+            f"    {visible(target.id)}: held by job {target.held_by} since {time_text(target.since)}, "
             f"until {time_text(target.until)} unless renewed"
         )
     if len(waiting.targets) > MAX_TARGETS:
@@ -146,10 +146,10 @@ def _waiting_lines(waiting: Waiting) -> Iterator[str]:
 def _run_lines(run: RunStatus, *, ended: bool, hints: bool) -> Iterator[str]:
     yield f"run {run.run_id}  began {time_text(run.start_time)}"
     for test in run.test_statuses:
-        yield f"  test {test.test_name}: {tally_text(tally(test, ended=ended))}"
+        yield f"  test {visible(test.test_name)}: {tally_text(tally(test, ended=ended))}"
         yield from _target_lines(test, ended=ended, hints=hints)
     if run.skipped_tests:
-        yield f"  disabled: {', '.join(run.skipped_tests)}"
+        yield f"  disabled: {', '.join(map(visible, run.skipped_tests))}"
 
 
 def _target_lines(test: TestStatus, *, ended: bool, hints: bool) -> Iterator[str]:
@@ -191,7 +191,9 @@ def _target_row(
     took = ""
     if ZERO_TIME not in (target.in_time, target.out_time):
         took = span_text((target.out_time - entered.get(_name(target), target.in_time)).total_seconds())
-    return _name(target), coloured(state), f"{label}{place}", took, f"{first}{blame}"
+    cells = (_name(target), f"{label}{place}", f"{first}{blame}")
+    name, step, error = map(visible, cells)
+    return name, coloured(state), step, took, error
 
 
 def _name(target: TargetStatus) -> str:
@@ -206,8 +208,8 @@ def _output_lines(name: str, output: Output) -> Iterator[str]:
         lines = text.rstrip("\n").splitlines() if text.strip() else []
         if lines:
             cut = len(lines) > MAX_OUTPUT_LINES or size > len(text.encode("utf-8", "surrogatepass"))
-            yield f"    {name}: {'the end of ' if cut else ''}{stream} ({count(size, 'byte')})"
-            yield from (f"      {line}" for line in lines[-MAX_OUTPUT_LINES:])
+            yield f"    {visible(name)}: {'the end of ' if cut else ''}{stream} ({count(size, 'byte')})"
+            yield from (f"      {visible(line, lines=True)}" for line in lines[-MAX_OUTPUT_LINES:])
 
 
 def _reports_of(status: JobStatus, run_id: int) -> Sequence[Report]:
@@ -219,7 +221,7 @@ def _report_lines(reports: Sequence[Report]) -> Iterator[str]:
     for report in reports:
         word = coloured("success", "green") if report.success else coloured("failure", "red")
         data = _data_text(report.data)
-        yield f"report {report.reporter_name}: {word}{f'  {data}' if data else ''}"
+        yield f"report {visible(report.reporter_name)}: {word}{f'  {data}' if data else ''}"
 
 
 def _data_text(data: Any) -> str:
@@ -228,20 +230,22 @@ def _data_text(data: Any) -> str:
     if isinstance(data, list) and all(isinstance(each, str) for each in data):
         data = "; ".join(data)
     text = data if isinstance(data, str) else msgspec.json.encode(data).decode()
-    text = " ".join(text.split())
+    text = visible(" ".join(text.split()))
     return text if len(text) <= MAX_DATA else f"{text[: MAX_DATA - 1]}…"
 
 
 def progress_text(job_id: int, status: JobStatus) -> str:
     """Where a job is, on one line."""
-    words = f"job {job_id} {status.name}: {outcome_text(status)}"
+    words = f"job {job_id} {visible(status.name)}: {outcome_text(status)}"
     if status.waiting is not None:
         return f"{words}, {_waiting_text(status.waiting)}"
     runs = runs_of(status)
     if status.state is not JobState.STARTED or not runs:
         return words
     begun = [test for test in runs[-1].test_statuses if test.target_statuses]
-    tests = "; ".join(f"{test.test_name}: {tally_text(tally(test, ended=False))}" for test in begun[-1:])
+    tests = "; ".join(
+        f"{visible(test.test_name)}: {tally_text(tally(test, ended=False))}" for test in begun[-1:]
+    )
     of = f" of {len(runs[-1].test_statuses)}" if len(runs[-1].test_statuses) > 1 else ""
     where = f"run {runs[-1].run_id}, test {len(begun)}{of}, {tests}" if begun else f"run {runs[-1].run_id}"
     return f"{words}, {where}"
@@ -249,6 +253,6 @@ def progress_text(job_id: int, status: JobStatus) -> str:
 
 def _waiting_text(waiting: Waiting) -> str:
     first = waiting.targets[0] if waiting.targets else None
-    held = f" {first.id}, held by job {first.held_by}" if first is not None else f" {waiting.what}"
+    held = f" {visible(first.id)}, held by job {first.held_by}" if first else f" {visible(waiting.what)}"
     more = f" and {len(waiting.targets) - 1} more" if len(waiting.targets) > 1 else ""
     return f"waiting for{held}{more}"

@@ -19,7 +19,17 @@ from contest_core.cli.descriptor import Descriptor, read_descriptor, show_findin
 from contest_core.cli.failures import Failure
 from contest_core.cli.group import OWN, nearest
 from contest_core.cli.large_status import TOO_LARGE, outline, outline_lines
-from contest_core.cli.output import coloured, count, is_terminal, out, say, state_word, table, time_text
+from contest_core.cli.output import (
+    coloured,
+    count,
+    is_terminal,
+    out,
+    say,
+    state_word,
+    table,
+    time_text,
+    visible,
+)
 from contest_core.cli.status_text import status_lines
 from contest_core.cli.waiting import wait_for_end
 from contest_core.errors import ContestError
@@ -236,13 +246,13 @@ def _show_jobs(data: ResponseDataList) -> None:
 
 
 def _job_row(entry: JobEntry) -> Sequence[str]:
-    verdict = coloured(entry.verdict) if entry.verdict else "-"
+    verdict = coloured(visible(entry.verdict)) if entry.verdict else "-"
     return (
         str(entry.job_id),
-        entry.name,
+        visible(entry.name),
         coloured(state_word(entry.state_name)),
         f"{verdict} (flaky)" if entry.flaky else verdict,
-        entry.principal or entry.requestor,
+        visible(entry.principal or entry.requestor),
         time_text(entry.start_time),
         time_text(entry.end_time),
     )
@@ -257,7 +267,7 @@ async def locks(asker: Asker) -> None:
         return
     header = ("TARGET", "JOB", "SINCE", "UNTIL")
     rows = [
-        (lock.target, str(lock.job_id), time_text(lock.since), time_text(lock.until))
+        (visible(lock.target), str(lock.job_id), time_text(lock.since), time_text(lock.until))
         for lock in data.locks or []
     ]
     if rows:
@@ -273,6 +283,6 @@ async def version(asker: Asker) -> None:
     response = await asker.answer(asker.contest.version())
     data = response.result()
     if not asker.as_json:
-        out(f"server {response.server_id} at {asker.address}\nAPI version {data.version}")
+        out(f"server {visible(response.server_id)} at {asker.address}\nAPI version {data.version}")
         if data.capabilities:
-            out(f"offers {', '.join(data.capabilities)}")
+            out(f"offers {', '.join(map(visible, data.capabilities))}")

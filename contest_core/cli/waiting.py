@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from contest_core.cli.failures import FAULT
 from contest_core.cli.large_status import TOO_LARGE, entry_text, outline, outline_lines
-from contest_core.cli.output import out, say, span_text
+from contest_core.cli.output import out, say, span_text, visible
 from contest_core.cli.progress import Progress
 from contest_core.cli.status_text import progress_text, status_lines
 from contest_core.errors import ContestError, Repeat
@@ -122,9 +122,8 @@ class _Waiter:
                     self.progress.close()
                     say(f"contest: job {self.job_id} may go on; `contest status {self.job_id}` shows it")
                     raise
-                self.progress.show(
-                    f"job {self.job_id}: {error.message}", line=f"contest: {error.message}; waiting"
-                )
+                words = visible(error.message)
+                self.progress.show(f"job {self.job_id}: {words}", line=f"contest: {words}; waiting")
             else:
                 if seen.state.ended or seen.state is JobState.PAUSE_FAILED:
                     return seen

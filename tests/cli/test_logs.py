@@ -51,6 +51,11 @@ def test_text_is_one_record_a_line_and_no_message_can_forge_one(pipe: tuple[int,
     assert forged == "    2026-01-01 CRITICAL contest: b"
 
 
+def test_a_line_of_the_log_can_do_nothing_to_a_terminal(pipe: tuple[int, int]) -> None:
+    (line,) = written("text", pipe, record("%s", "a\x1b[2Jb\rc\u202ed\u2028e\tf"))
+    assert line.endswith(": a\\x1b[2Jb\\rc\\u202ed\\u2028e\tf")
+
+
 def test_json_is_one_object_a_line_with_the_traceback_in_it(pipe: tuple[int, int]) -> None:
     (line,) = written("json", pipe, record("a\n%s", "é", error=True))
     entry = json.loads(line)

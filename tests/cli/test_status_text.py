@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,12 +13,14 @@ from msgspec import structs
 
 from contest_core import (
     ZERO_TIME,
+    ContestError,
     JobReport,
     JobState,
     Output,
     Report,
     ResponseDataList,
     ResponseDataStatus,
+    ResponseDataStop,
     RunStatus,
     TargetInfo,
     TargetStatus,
@@ -28,7 +31,7 @@ from contest_core import (
     WaitingTarget,
     encode,
 )
-from contest_core.cli.output import printable, span_text, state_word, table, time_text
+from contest_core.cli.output import printable, span_text, state_word, table, time_text, visible
 from contest_core.cli.status_text import MAX_RUNS, MAX_TARGETS, progress_text, status_lines
 
 Invoke = Callable[..., Result]
@@ -187,6 +190,57 @@ def test_control_characters_do_not_reach_a_terminal_but_our_colours_do() -> None
     assert printable("a\x1b[2Jb\x07c\x9b31m\td\n") == "a\\x1b[2Jb\\x07c\\x9b31m\td\n"
     assert printable(click.style("ok", fg="green")) == click.style("ok", fg="green")
     assert printable("\x1b]0;title\x07") == "\\x1b]0;title\\x07"
+
+
+HOSTILE = (
+    "a\x1b]0;title\x07b\x1b[8mc\x1b[2K\rd\x9b1Ae\x7ff\u202eg\u2066h\u2028i\u2029j\x85k\x0bl\nforged\u200b"
+)
+
+
+def test_what_orders_hides_or_breaks_text_is_written_out_and_scripts_stay_whole() -> None:
+    assert visible("\x1b[8m\u202e\u2028\u200b\n\t\x85") == "\\x1b[8m\\u202e\\u2028\\u200b\\n\\t\\x85"
+    assert visible("a\n\tb\r", lines=True) == "a\n\tb\\r"
+    for text in ("試験", "é", "👩\u200d💻", "\u0645\u06cc\u200c\u062e\u0648"):
+        assert visible(text) == text
+    assert printable("\x1b[8mhidden\x1b[0m") == "\\x1b[8mhidden\x1b[0m"
+    assert printable("\x1b[32mleft on") == "\x1b[32mleft on\x1b[0m"
+
+
+def test_no_text_of_a_job_can_do_anything_to_a_terminal(invoke: Invoke, server: Any) -> None:
+    output = Output(stdout="", stdout_size=0, stderr=f"{HOSTILE}\n\ttail", stderr_size=99)
+    failed = target(HOSTILE, HOSTILE, error=HOSTILE, blame=HOSTILE, output=output)
+    report = Report(job_id=7, run_id=1, reporter_name=HOSTILE, report_time=NOON, success=False, data=HOSTILE)
+    status = server.status(
+        name=HOSTILE,
+        state_name=HOSTILE,
+        state_err_msg=HOSTILE,
+        verdict=HOSTILE,
+        blame=HOSTILE,
+        run_statuses=[run(boot(failed, name=HOSTILE), skipped_tests=[HOSTILE])],
+        job_report=JobReport(job_id=7, run_reports=[[report]], final_reports=[report]),
+        waiting=Waiting(
+            what=HOSTILE, since=NOON, targets=[WaitingTarget(id=HOSTILE, held_by=1, since=NOON, until=NOON)]
+        ),
+    )
+    server.answers["status"] = [server.answer(ResponseDataStatus(status=status))]
+    entry = server.entry(7, name=HOSTILE, requestor=HOSTILE, verdict=HOSTILE, state_name=HOSTILE)
+    server.answers["list"] = [server.answer(ResponseDataList(job_ids=[7], jobs=[entry]))]
+    server.answers["stop"] = [server.answer(ResponseDataStop(), ContestError(HOSTILE))]
+    for arguments in (("status", "7"), ("list",), ("stop", "7")):
+        result = invoke(*arguments)
+        shown = result.stdout + result.stderr
+        assert "\\x1b" in shown
+        assert not [
+            letter for letter in HOSTILE if letter in shown and not letter.isprintable() and letter != "\n"
+        ]
+        assert not [line for line in shown.splitlines() if line.startswith("forged")]
+    assert "\n" not in progress_text(7, status)
+    assert "\t" in invoke("status", "7").stdout
+
+
+def test_json_for_programs_has_every_character_as_it_is(invoke: Invoke, server: Any) -> None:
+    server.answers["status"] = [server.answer(ResponseDataStatus(status=server.status(name=HOSTILE)))]
+    assert json.loads(invoke("status", "7", "--json").stdout)["Data"]["Status"]["Name"] == HOSTILE
 
 
 def test_columns_are_aligned_for_wide_characters_and_colours() -> None:

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from contest_core.cli.output import has_colour, printable, span_text, state_word
+from contest_core.cli.output import has_colour, printable, span_text, state_word, visible
 from contest_runner.cli.tally import Tally
 from contest_runner.plan import Plan
 
@@ -48,7 +48,7 @@ class Display:
         if tally.inside or tally.passed or tally.failed:
             lines.append(_steps(tally, plan))
         if waiting:
-            lines.append(Text(f"  {printable(waiting)}", style="yellow"))
+            lines.append(Text(f"  {visible(waiting)}", style="yellow"))
         self._live.update(Group(*lines), refresh=True)
 
     def close(self) -> None:
@@ -59,12 +59,12 @@ class Display:
 
 
 def _headline(job: str, tally: Tally, plan: Plan | None, elapsed: float) -> Text:
-    words = [Text(printable(job), style="bold"), Text(state_word(tally.state))]
+    words = [Text(visible(job), style="bold"), Text(state_word(tally.state))]
     if tally.run:
         words.append(Text(f"run {tally.run}{_of(plan.runs if plan else 0)}"))
     if tally.test:
         number = f"test {tally.tests_begun}{_of(len(plan.tests) if plan else 0)}"
-        words.append(Text(f"{number}: {printable(tally.test)}"))
+        words.append(Text(f"{number}: {visible(tally.test)}"))
     words.append(Text(span_text(elapsed), style="dim"))
     return Text("  ").join(words)
 
@@ -83,7 +83,7 @@ def _steps(tally: Tally, plan: Plan | None) -> Table:
     table.add_row(*(Text(word, style="dim") for word in ("  STEP", "INSIDE", "PASSED", "FAILED")))
     for label in shown:
         table.add_row(
-            Text(f"  {printable(label)}"),
+            Text(f"  {visible(label)}"),
             _number(tally.inside[label], "cyan"),
             _number(tally.passed[label], "green"),
             _number(tally.failed[label], "red"),

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from contest_core import JobEvent, Waiting
-from contest_core.cli.output import coloured, is_terminal, say, state_word
+from contest_core.cli.output import coloured, is_terminal, say, state_word, visible
 from contest_runner.cli.tally import Tally
 
 if TYPE_CHECKING:
@@ -111,9 +111,8 @@ class Following:
         places = [event.header.test_name, None if target is None else target.id, event.header.test_step_label]
         where = ": ".join(place for place in places if place)
         said, *_ = str(payload.get("Error") or "").splitlines() or [""]
-        tail = "".join(f"\n    {line}" for line in _tail(payload))
-        # Colours are ours alone: those of a target would stay on.
-        self.tell(f"{coloured('failed', 'red')}: {_plain_text(where)}: {_plain_text(said + tail)}")
+        tail = "".join(f"\n    {visible(line, lines=True)}" for line in _tail(payload))
+        self.tell(f"{coloured('failed', 'red')}: {visible(where)}: {visible(said)}{tail}")
 
     def _plain(self, text: str) -> None:
         """What a display shows by itself."""
@@ -145,11 +144,7 @@ def _held(waiting: Waiting | None) -> str:
         return ""
     first, *others = waiting.targets
     more = f" and {len(others)} more" if others else ""
-    return f"for {first.id}, held by job {first.held_by}{more}"
-
-
-def _plain_text(text: str) -> str:
-    return text.replace("\x1b", "\\x1b")
+    return f"for {visible(first.id)}, held by job {first.held_by}{more}"
 
 
 def _payload(event: JobEvent) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from contest_core import JobStatus
-from contest_core.cli.output import coloured, count
+from contest_core.cli.output import coloured, count, visible
 from contest_core.cli.status_text import runs_of, status_lines
 
 
@@ -27,9 +27,9 @@ def verdict_line(status: JobStatus) -> str:
                     if entry.error:
                         failed.add(entry.target.id)
     flaky = f", {coloured('flaky', 'yellow')}" if status.flaky else ""
-    blame = f", blame: {status.blame}" if status.blame else ""
+    blame = f", blame: {visible(status.blame)}" if status.blame else ""
     how_many = f"{len(failed)} of {count(len(targets), 'target')} failed" if failed else ""
     if targets and not failed:
         how_many = count(len(targets), "target")
     words = f" ({how_many}{blame})" if how_many else f" ({blame.removeprefix(', ')})" if blame else ""
-    return f"verdict: {coloured(status.verdict or 'unknown')}{flaky}{words}"
+    return f"verdict: {coloured(visible(status.verdict or 'unknown'))}{flaky}{words}"

@@ -32,7 +32,7 @@ from contest_core import (
 from contest_core.cli.asking import user_name
 from contest_core.cli.descriptor import Descriptor, show_findings
 from contest_core.cli.failures import Failure, describe_os_error
-from contest_core.cli.output import count, out, say
+from contest_core.cli.output import count, out, say, visible
 from contest_core.cli.signals import Signals
 from contest_core.cli.status_text import MAX_RUNS
 from contest_core.cli.waiting import exit_by_verdict
@@ -187,9 +187,8 @@ class Running:
         """A kept store may have jobs that were interrupted: they go on beside this one."""
         listed = (await self._server.api.list(caller, JobQuery(states=_UNENDED))).result()
         for entry in listed.jobs:
-            self._following.tell(
-                f"job {entry.job_id} ({entry.name}) was interrupted and goes on: this program waits for it, too"
-            )
+            name = f"job {entry.job_id} ({visible(entry.name)})"
+            self._following.tell(f"{name} was interrupted and goes on: this program waits for it, too")
 
     async def _start(self, caller: Caller) -> int | None:
         response = await self._server.api.start(caller, self._descriptor.json, strict=self._options.strict)
