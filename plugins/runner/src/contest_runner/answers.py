@@ -173,8 +173,9 @@ class Answers:
         return _stored_frame(row, [*earlier, *runs], decoded)
 
     async def _of_stored(self, row: JobRow, message: EventStatusMsg) -> bytes:
-        plan = msgspec.json.decode(await self._store.plan(row.job_id) or "{}", type=_Planned)
-        check_test(message, [test.name for test in plan.tests] + list(plan.skipped_tests))
+        plan = _planned(await self._store.plan(row.job_id))
+        if plan.tests is not None:
+            check_test(message, [test.name for test in plan.tests] + list(plan.skipped_tests))
         ended = JobState(row.state).ended
         endless = plan.runs == 0
         last, pieces = await self._stored_runs(row.job_id, message, endless=endless)
@@ -232,8 +233,17 @@ class _Planned(msgspec.Struct):
     """What a status needs of a plan."""
 
     runs: int = 0
-    tests: tuple[_PlannedTest, ...] = ()
+    tests: tuple[_PlannedTest, ...] | None = None
+    """None where they cannot be read."""
     skipped_tests: tuple[str, ...] = ()
+
+
+def _planned(plan: str | None) -> _Planned:
+    try:
+        return msgspec.json.decode(plan or "{}", type=_Planned)
+    except msgspec.MsgspecError:
+        # A job whose plan cannot be read has a status all the same: it says why the job failed.
+        return _Planned(runs=1)
 
 
 def _raw(pieces: Sequence[Piece]) -> list[Raw]:

@@ -170,10 +170,6 @@ class RunTree:
             skipped_tests=list(skipped),
         )
 
-    def encode(self) -> bytes:
-        """The run as its wire object."""
-        return msgspec.json.encode(self.status)
-
 
 # --- the compact form
 
