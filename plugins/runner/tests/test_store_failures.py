@@ -225,6 +225,12 @@ async def test_an_event_refused_before_the_disk_was_full_is_refused_once(
     assert [event.name for event in await store.events(limit=9)] == ["EventRefused", "TargetIn"]
 
 
+async def handed_over(store: Store) -> None:
+    batch = store.gathering
+    while store.gathering is batch:
+        await asyncio.sleep(0)
+
+
 async def test_room_waits_while_the_database_takes_nothing(
     store: Store, tmp_path: Path, around: Surroundings
 ) -> None:
@@ -232,7 +238,7 @@ async def test_room_waits_while_the_database_takes_nothing(
         unlock = asyncio.Event()
         around.before_retry = lambda: shell.execute("ROLLBACK") if unlock.is_set() else None
         append(store, 0)
-        await asyncio.sleep(0)
+        await handed_over(store)
         for sequence in range(1, 20_001):
             append(store, sequence)
         room = asyncio.ensure_future(store.room())
@@ -250,7 +256,7 @@ async def test_room_waits_while_the_database_takes_nothing(
 async def test_room_waits_for_large_payloads_too(store: Store, tmp_path: Path, around: Surroundings) -> None:
     with locked(tmp_path) as shell:
         append(store, 0)
-        await asyncio.sleep(0)
+        await handed_over(store)
         append(store, 1, '"' + "x" * (33 << 20) + '"')
         room = asyncio.ensure_future(store.room())
         await asyncio.sleep(0)

@@ -59,20 +59,19 @@ async def bench_server(directory: Path) -> AsyncIterator[tuple[Server, Caller]]:
         yield server, server.api.caller(listener="bench", peer="bench", requestor="bench")
 
 
-async def run_job(server: Server, caller: Caller, text: str) -> None:
-    """Runs a job to its end, and makes sure that it passed."""
-    await run_jobs(server, caller, [text])
-
-
-async def run_jobs(server: Server, caller: Caller, texts: Sequence[str]) -> None:
-    """Hands in all jobs at once and runs them to their end. Raises `RuntimeError` unless all have passed."""
+async def run_jobs(server: Server, caller: Caller, texts: Sequence[str]) -> set[int]:
+    """Hands in all jobs at once and runs them to their end; their numbers."""
     async with asyncio.TaskGroup() as group:
         starts = [group.create_task(server.api.start(caller, text)) for text in texts]
-    wanted = {start.result().result().job_id for start in starts}
     manager = server.manager
     assert isinstance(manager, LocalJobManager)
     await manager.idle()
+    return {start.result().result().job_id for start in starts}
+
+
+async def check_passed(server: Server, caller: Caller, job_ids: set[int]) -> None:
+    """Raises `RuntimeError` unless all of these jobs have passed."""
     jobs = (await server.api.list(caller, JobQuery(states=(JobState.COMPLETED,)))).result().jobs
     passed = {job.job_id for job in jobs if job.verdict == "passed"}
-    if wanted - passed:
-        raise RuntimeError(f"{len(wanted - passed)} jobs of the benchmark have not passed")
+    if job_ids - passed:
+        raise RuntimeError(f"{len(job_ids - passed)} jobs of the benchmark have not passed")

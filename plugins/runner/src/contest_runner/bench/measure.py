@@ -13,7 +13,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from contest_core.cli.loop import loop_factory
 from contest_runner.bench import yardsticks
-from contest_runner.bench.jobs import bench_server, descriptor, run_job, run_jobs
+from contest_runner.bench.jobs import bench_server, check_passed, descriptor, run_jobs
 
 _KIB = 1 if sys.platform == "darwin" else 1024
 """Bytes in the unit of `ru_maxrss`."""
@@ -66,14 +66,19 @@ class Timer:
         return Figure(count=self._times * self._count, seconds=self._seconds, cpu=self._cpu, peak=peak)
 
 
-async def _job(directory: Path, targets: int, steps: int) -> Figure:
-    text = descriptor(targets, steps)
+async def _jobs(directory: Path, texts: Sequence[str], count: int, first: str) -> Figure:
+    """Jobs that make `count` target-steps together, after a `first` one: imports, statements, pages."""
     async with bench_server(directory) as (server, caller):
-        await run_job(server, caller, descriptor(2, 2))  # imports, statements, pages
-        timer = Timer(targets * steps)
+        await run_jobs(server, caller, [first])
+        timer = Timer(count)
         with timer:
-            await run_job(server, caller, text)
+            jobs = await run_jobs(server, caller, texts)
+        await check_passed(server, caller, jobs)
     return timer.figure
+
+
+async def _job(directory: Path, targets: int, steps: int) -> Figure:
+    return await _jobs(directory, [descriptor(targets, steps)], targets * steps, descriptor(2, 2))
 
 
 async def durable(directory: Path, scale: float) -> Figure:
@@ -100,24 +105,15 @@ async def jobs(directory: Path, scale: float) -> Figure:
     """1,000 jobs at once, each of 10 targets and 3 steps."""
     number = max(2, int(1000 * scale))
     texts = [descriptor(10, 3, prefix=f"J{job:04}-") for job in range(number)]
-    async with bench_server(directory) as (server, caller):
-        await run_job(server, caller, descriptor(2, 2))
-        timer = Timer(number * 30)
-        with timer:
-            await run_jobs(server, caller, texts)
-    return timer.figure
+    return await _jobs(directory, texts, number * 30, descriptor(2, 2))
 
 
 async def commands(directory: Path, scale: float) -> Figure:
     """A job of 200 targets and 5 `cmd` steps that run `true`."""
     targets = max(5, int(200 * scale))
     text = descriptor(targets, 5, step="cmd", executable=["true"])
-    async with bench_server(directory) as (server, caller):
-        await run_job(server, caller, descriptor(2, 1, step="cmd", executable=["true"]))
-        timer = Timer(targets * 5)
-        with timer:
-            await run_job(server, caller, text)
-    return timer.figure
+    first = descriptor(2, 1, step="cmd", executable=["true"])
+    return await _jobs(directory, [text], targets * 5, first)
 
 
 async def status(directory: Path, scale: float) -> list[Figure]:

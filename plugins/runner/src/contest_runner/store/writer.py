@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import time as _time
 from asyncio import AbstractEventLoop, Future, to_thread
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import repeat
 from queue import SimpleQueue
 from threading import Thread
 from time import monotonic, thread_time
-from typing import Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import update
 
@@ -31,7 +33,7 @@ from contest_runner.store import schema
 from contest_runner.store.batch import WIDTH, Batch, Operation
 from contest_runner.store.errors import StoreClosed, StoreError, StoreFailed, StoreGivenUp, StoreUnwell
 from contest_runner.store.feed import Feed
-from contest_runner.store.transaction import Done, Fatal, Outcome, Transactor, Unwell
+from contest_runner.store.transaction import Done, Fatal, Outcome, Result, Transactor, Unwell
 from contest_runner.store.writing import Writing
 
 T = TypeVar("T")
@@ -58,6 +60,12 @@ class _Request(Operation):
     """What is refused rather than kept waiting."""
 
     __slots__ = ()
+
+
+WAKE_AT_ONCE: Final = 256
+"""How many of those who wait are told in one turn of the loop."""
+
+_WRITTEN: Result = (True, None)
 
 
 class Later(Protocol):
@@ -100,6 +108,8 @@ class Writer:
         self._worked = 0.0
         self._delay = 0.0
         self._resting = False
+        self._woken: deque[tuple[Future[Any], Result]] = deque()
+        self._waking = False
         self._unwell: str | None = None
         self._probe: Batch | None = None
         self._error: StoreError | None = None
@@ -236,9 +246,18 @@ class Writer:
         self._scheduled = True
         if self._out is None:
             # Not now: what other tasks append in this turn of the loop shares the commit.
+            self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        if self._gathered.waiters or self._gathered.operations:
+            self._hand_over()
+        else:
+            # Nobody waits for it yet: what comes of it in the next turn may share the commit.
             self._loop.call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
+        if self._out is not None or not self._scheduled:
+            return
         batch = self._gathered
         self._gathered = Batch(self._next)
         self._cells = self._gathered.cells
@@ -323,16 +342,25 @@ class Writer:
             self._delay = 0.0
             self._on_health(None)
         self._feed.committed(batch.last, outcome.jobs)
-        for operation, (succeeded, result) in zip(batch.operations, outcome.results, strict=True):
-            if operation.future.done():
+        self._woken.extend(zip((each.future for each in batch.operations), outcome.results, strict=True))
+        self._woken.extend(zip(batch.waiters, repeat(_WRITTEN)))
+        if not self._waking:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Tell so many of those who wait, in order: what they do next is handed over before the others are told."""
+        woken = self._woken
+        for _ in range(min(len(woken), WAKE_AT_ONCE)):
+            future, (succeeded, result) = woken.popleft()
+            if future.done():
                 continue
             if succeeded:
-                operation.future.set_result(result)
+                future.set_result(result)
             else:
-                operation.future.set_exception(result)
-        for waiter in batch.waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+                future.set_exception(result)
+        self._waking = bool(woken)
+        if woken:
+            self._loop.call_soon(self._wake)
 
     def _retry(self) -> None:
         if self._resting and self._out is not None:
