@@ -21,23 +21,34 @@ from typing import Any, Self
 from contest_core.job_manager import Termination
 
 _WORDS = {
-    Termination.DRAIN: "no new jobs, the running ones finish",
-    Termination.PAUSE: "pausing the running jobs",
-    Termination.CANCEL: "cancelling the running jobs",
+    Termination.DRAIN: "no new jobs, the running ones finish, then the program exits",
+    Termination.PAUSE: "pausing the running jobs, then the program exits",
+    Termination.CANCEL: "cancelling the running jobs and waiting for their steps to end",
 }
+
+_LAST = "; once more exits at once"
 
 
 class Signals:
     """Handles the signals of the process while entered, on the running loop; the handlers before are restored.
 
-    `first` is what the first SIGTERM or SIGINT does, `say` tells a person. Until `attach`, a signal cancels the
-    task that entered: there is nothing to end in good order yet, and `interrupted` is true then.
+    `first` is what the first SIGTERM or SIGINT does, `say` tells a person. `second` is for whom the first cancels and
+    the second does more: what it will do, and that it does. Until `attach`, a signal cancels the task that entered:
+    there is nothing to end in good order yet, and `interrupted` is true then.
     """
 
-    def __init__(self, *, first: Termination, say: Callable[[str], None], flush: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        first: Termination,
+        say: Callable[[str], None],
+        flush: Callable[[], None],
+        second: tuple[str, str] | None = None,
+    ) -> None:
         self.interrupted = False
         """A signal came before there was anything to terminate."""
         self._first = first
+        self._second = second
         self._say = say
         self._flush = flush
         self._count = 0
@@ -80,18 +91,24 @@ class Signals:
         self._loop.call_soon_threadsafe(self._say, text)
 
     def _ask(self, number: int, count: int) -> None:
-        if count == 1 and self._first is not Termination.CANCEL:
-            self._word(number, self._first, "; once more cancels them")
+        if count > 1:
+            self._word(number, Termination.CANCEL, _LAST, again=True)
+        elif self._first is not Termination.CANCEL:
+            self._word(number, self._first, "; once more cancels them, a third time exits at once")
+        elif self._second is not None:
+            self._word(
+                number, Termination.CANCEL, f"; once more {self._second[0]}, a third time exits at once"
+            )
         else:
-            more = "two more" if count == 1 else "one more"
-            self._word(number, Termination.CANCEL, f"; after {more} of these the program exits at once")
+            self._word(number, Termination.CANCEL, "; the third of these exits at once")
 
-    def _word(self, number: int, how: Termination, more: str) -> None:
+    def _word(self, number: int, how: Termination, more: str, *, again: bool = False) -> None:
         name = signal.Signals(number).name
         if self._terminate is not None:
-            self._say(f"{name}: {_WORDS[how]}{more}")
+            words = self._second[1] if again and self._second is not None else _WORDS[how]
+            self._say(f"{name}{' again' if again else ''}: {words}{more}")
             self._terminate(how)
         elif self._task is not None:
-            self._say(f"{name}: stopping, though not everything is ready yet")
+            self._say(f"{name}: stopping, though not everything is ready yet{_LAST if again else ''}")
             self.interrupted = True
             self._task.cancel()

@@ -133,7 +133,8 @@ def test_the_first_signal_cancels_where_the_configuration_says_so(
     ask(address, "start", jobDesc=sleeping("1h"))
     server.process.send_signal(number)
     assert server.end() == 0
-    assert any(f"{number.name}: cancelling the running jobs" in line for line in server.lines)
+    words = f"{number.name}: cancelling the running jobs and waiting for their steps to end; the third of these exits"
+    assert any(words in line for line in server.lines)
 
 
 def test_draining_lets_jobs_finish_and_takes_no_new_ones(
@@ -143,7 +144,9 @@ def test_draining_lets_jobs_finish_and_takes_no_new_ones(
     address = server.address
     ask(address, "start", jobDesc=sleeping("2s"))
     server.process.send_signal(signal.SIGTERM)
-    server.until("SIGTERM: no new jobs, the running ones finish; once more cancels them")
+    server.until(
+        "SIGTERM: no new jobs, the running ones finish, then the program exits; once more cancels them, a third"
+    )
     with pytest.raises(urllib.error.HTTPError) as refused:
         ask(address, "start", jobDesc=sleeping("1s"))
     assert refused.value.code == 503

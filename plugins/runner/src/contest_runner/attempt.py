@@ -16,6 +16,7 @@ import msgspec
 
 from contest_core import Blame, Output, TargetInfo
 from contest_runner.binding import BindFailed, BoundStep
+from contest_runner.bounded import disown
 from contest_runner.context import StepContext
 from contest_runner.faults import describe, storable, trace_of
 from contest_runner.gathering import Gathering
@@ -216,12 +217,12 @@ class Attempt:
         return left
 
     def _disown(self) -> None:
-        """Asyncio waits at a program's end for every task that it knows, and some of these may never end."""
+        """Lets the program end without those that may never end."""
         tasks = [flow.task for flow in self.flows]
         tasks += [gathering.task for gathering in self._gatherings.values()]
         for task in tasks:
             if task is not None and not task.done():
-                asyncio.tasks._unregister_task(task)
+                disown(task)
 
     # --- one target
 

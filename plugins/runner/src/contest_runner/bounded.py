@@ -67,11 +67,17 @@ async def while_running(
     if not task.done():
         job.log.error("%s did not end when it was cancelled: it is left behind", task)
         task.add_done_callback(_seen)
-        # Asyncio waits at a program's end for every task that it knows.
-        asyncio.tasks._unregister_task(task)
+        disown(task)
     elif not task.cancelled() and task.exception() is None:
         return task.result()
     raise TooLate if job.stopping.why is None else JobStopped
+
+
+def disown(task: asyncio.Future[Any]) -> None:
+    """Leaves a task behind that may never end: asyncio waits at a program's end for every task that it knows."""
+    asyncio.tasks._unregister_task(task)  # type: ignore[arg-type]
+    # And tells of every other one that is destroyed; of this one the job has told.
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 async def _stopped_or_done(job: Job, task: asyncio.Future[Any], patience: float | None) -> None:

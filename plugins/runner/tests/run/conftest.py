@@ -16,6 +16,7 @@ import pytest
 SECONDS = 40
 
 PLUGIN = """
+import asyncio
 import os
 import threading
 from msgspec import Struct
@@ -44,6 +45,18 @@ class Broken(Step[Nothing]):
         raise RuntimeError("this plugin is broken")
 
 
+class Swallowing(Step[Nothing]):
+    Parameters = Nothing
+    display_name = "Swallowing"
+
+    async def run(self, target, parameters, context):
+        while True:
+            try:
+                await asyncio.sleep(600)
+            except asyncio.CancelledError:
+                pass
+
+
 class Deaf(ThreadStep[Nothing]):
     Parameters = Nothing
     display_name = "Deaf"
@@ -57,6 +70,7 @@ def contest_register_steps(registry):
     registry.add("loud", "contest_loud:Loud")
     registry.add("broken", "contest_loud:Broken")
     registry.add("deaf", "contest_loud:Deaf")
+    registry.add("swallowing", "contest_loud:Swallowing")
 """
 
 
@@ -117,7 +131,7 @@ class Program:
         return process
 
     def install(self) -> None:
-        """Adds a plugin with the steps `loud`, which prints, `broken`, which raises, and `deaf`, which stays."""
+        """Adds a plugin with steps: `loud` prints, `broken` raises, `deaf` and `swallowing` stay."""
         site = self.folder / "site"
         found = site / "contest_loud-1.0.dist-info"
         found.mkdir(parents=True)

@@ -54,7 +54,10 @@ def test_the_first_signal_cancels_the_job_and_the_report_is_shown(
     running.send_signal(number)
     stdout, stderr = running.communicate(timeout=SECONDS)
     assert running.returncode == 4
-    assert stderr.splitlines()[0].startswith(f"{number.name}: cancelling the running jobs; after two more")
+    assert stderr.splitlines()[0].startswith(
+        f"{number.name}: cancelling the running jobs and waiting for their steps to end; "
+        "once more does not wait for what does not obey, a third time exits at once"
+    )
     assert stderr.endswith("job 1 cancelled\n")
     assert stdout.startswith("job 1  job  cancelled  cancelled\n")
     assert stdout.endswith("verdict: cancelled (2 targets)\n")
@@ -94,12 +97,23 @@ def test_the_third_signal_exits_at_once_and_leaves_nothing(program: Any, until: 
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(running.pid, number)
     os.kill(running.pid, signal.SIGCONT)
-    _until_said(running, "after one more of these the program exits at once")
+    _until_said(running, "again: not waiting for what does not obey; once more exits at once")
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=SECONDS)
     assert running.returncode in (4, 128 + signal.SIGINT)
     until(lambda: not any(map(group, commands)), "the end of the commands")
     assert program.leftovers() == []
+
+
+def test_a_step_that_swallows_its_cancellation_is_told_once_and_by_the_report(program: Any) -> None:
+    program.install()
+    running = program.begin(program.job(("swallowing", {})), "--stop-grace", "1s")
+    _until_said(running, "run 1 of 1 began")
+    running.send_signal(signal.SIGINT)
+    stdout, stderr = running.communicate(timeout=SECONDS)
+    assert running.returncode == 4
+    assert "still there after the stop: a: step 'step_1' (swallowing); b: step" in stdout
+    assert [line for line in stderr.splitlines() if "job" not in line] == []
 
 
 def test_a_job_without_end_says_so_and_ends_when_it_is_drained(program: Any) -> None:
@@ -187,9 +201,9 @@ def test_a_disk_that_takes_nothing_more_is_told_and_the_program_can_be_ended(pro
     program.begun.append(running)
     _until_said(running, "degraded: the disk of ")
     running.send_signal(signal.SIGINT)
-    _until_said(running, "after two more of these the program exits at once")
+    _until_said(running, "a third time exits at once")
     running.send_signal(signal.SIGINT)
-    _until_said(running, "after one more of these the program exits at once")
+    _until_said(running, "again: not waiting for what does not obey; once more exits at once")
     running.send_signal(signal.SIGINT)
     assert running.wait(SECONDS) == 128 + signal.SIGINT
     assert program.leftovers() == []
