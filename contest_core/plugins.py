@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from contest_core import hookspecs
 from contest_core.distributions import EntryPoint, check_requirement, entry_points
-from contest_core.registry import RegistrationError, Registry
+from contest_core.registry import NameTaken, RegistrationError, Registry
 
 CORE_HOOKS = (
     "contest_register_listeners",
@@ -122,11 +122,24 @@ class Plugins:
                 one(**{argument: value})
             # The boundary between the core and other people's code: whatever is raised is theirs.
             except Exception as error:
-                info.failed(f"{hook}: {_describe(error)}")
+                info.failed(f"{hook}: {_describe(error)}{self._whose(error, info)}")
                 if isinstance(value, Registry):
                     value.drop(info.name)
         if isinstance(value, Registry):
             value.current_plugin = OWN
+
+    def _whose(self, error: Exception, loser: PluginInfo) -> str:
+        """Of a name that two want: the distribution that has it, and the one that goes without."""
+        if not isinstance(error, NameTaken):
+            return ""
+        owners = [info for info in self.infos if info.name == error.owner]
+        has = f" ({owners[0].distribution} {owners[0].version})" if owners else ""
+        return f"{has}: of {loser.distribution} {loser.version} this hook is left out"
+
+    def implements_nothing(self, info: PluginInfo) -> bool:
+        """Whether it was loaded and has no hook at all."""
+        plugin = self.manager.get_plugin(info.name)
+        return plugin is not None and not self.manager.get_hookcallers(plugin)
 
     def find_unknown_hooks(self) -> None:
         """Marks plugins with a hook that nobody specified, or that they forgot to mark as a hook."""

@@ -20,6 +20,14 @@ class RegistrationError(Exception):
     """A plugin registered what cannot be; it names the plugins."""
 
 
+class NameTaken(RegistrationError):
+    """A name that another plugin has registered before."""
+
+    def __init__(self, *, kind: str, name: str, plugin: str, owner: str) -> None:
+        super().__init__(f"{kind} {name!r} of plugin {plugin!r} is already registered by {owner!r}")
+        self.owner = owner
+
+
 class UnknownName(LookupError):
     """Nobody registered this name; `nearest` is the known name that is nearest to it."""
 
@@ -66,9 +74,7 @@ class Registry:
             raise RegistrationError(f"{self.kind} {name!r}: {place!r} is not of the form module:object")
         other = self._entries.get(self._key(name))
         if other is not None:
-            raise RegistrationError(
-                f"{self.kind} {name!r} of plugin {self.current_plugin!r} is already registered by {other.plugin!r}"
-            )
+            raise NameTaken(kind=self.kind, name=name, plugin=self.current_plugin, owner=other.plugin)
         self._entries[self._key(name)] = Entry(
             name=name, place=place, summary=summary, plugin=self.current_plugin
         )

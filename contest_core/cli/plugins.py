@@ -40,7 +40,7 @@ def plugins(ctx: click.Context, names: Sequence[str], path: str | None, as_json:
     NAME is a plugin's; without one, all are listed.
     """
     loaded = plugins_of(ctx) if path is None else _loaded(path)
-    contributions = contributed(loaded)
+    contributions = _called(loaded, contributed(loaded))
     infos = _named(loaded, names)
     if as_json:
         out_json(msgspec.json.encode([_as_object(info, contributions) for info in infos]))
@@ -50,6 +50,8 @@ def plugins(ctx: click.Context, names: Sequence[str], path: str | None, as_json:
     for info in infos:
         for line in _lines(info, contributions):
             out(line)
+        if loaded.implements_nothing(info) and not info.failure:
+            out("  implements no hook, so it adds nothing")
 
 
 def _loaded(path: str) -> Plugins:
@@ -77,6 +79,17 @@ def contributed(loaded: Plugins) -> list[tuple[str, Entry]]:
         loaded.call(hook, "registry", registry)
         found += [(kind, entry) for entry in registry]
     return found
+
+
+def _called(loaded: Plugins, contributions: Sequence[tuple[str, Entry]]) -> list[tuple[str, Entry]]:
+    """Without the commands that nobody can call, whose plugins are told of."""
+    infos = {info.name: info for info in loaded.infos}
+    hidden = [entry for entry in loaded.commands if entry.name in OWN and entry.plugin in infos]
+    for entry in hidden:
+        infos[entry.plugin].failed(
+            f"the command {entry.name!r} is the program's own: that of this plugin is never called"
+        )
+    return [(kind, entry) for kind, entry in contributions if entry not in hidden]
 
 
 def _added_hooks(loaded: Plugins) -> list[str]:

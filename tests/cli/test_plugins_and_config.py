@@ -61,6 +61,38 @@ def test_plugins_are_listed_with_what_they_contribute_and_why_they_failed(plugin
     ]
 
 
+def test_a_plugin_without_a_hook_is_listed_as_such() -> None:
+    made = Plugins()
+    info = PluginInfo(name="empty", module="empty", distribution="contest-empty", version="1.2")
+    made.register(ModuleType("empty"), info)
+    result = CliRunner().invoke(program, ["plugins"], obj=made)
+    assert result.stdout.splitlines() == [
+        "empty  (contest-empty 1.2)",
+        "  implements no hook, so it adds nothing",
+    ]
+
+
+def test_a_command_with_the_name_of_one_of_ours_is_told_and_ours_stays() -> None:
+    class Commands:
+        @hookimpl
+        def contest_register_commands(self, registry: Registry) -> None:
+            registry.add("version", "m:version", summary="Another one.")
+            registry.add("pigeons", "m:pigeons", summary="Count them.")
+
+    made = Plugins()
+    made.register(
+        Commands(), PluginInfo(name="birds", module="b", distribution="contest-birds", version="1.0")
+    )
+    made.call("contest_register_commands", "registry", made.commands)
+    result = CliRunner().invoke(program, ["plugins"], obj=made)
+    assert result.stdout.splitlines() == [
+        "birds  (contest-birds 1.0)",
+        "  failed: the command 'version' is the program's own: that of this plugin is never called",
+        "  command pigeons: Count them.",
+    ]
+    assert "Show what a server speaks" in CliRunner().invoke(program, ["version", "--help"], obj=made).stdout
+
+
 def test_plugins_are_listed_as_json(plugins: Plugins) -> None:
     result = CliRunner().invoke(program, ["plugins", "--json", "lofts", "broken"], obj=plugins)
     first, second = json.loads(result.stdout)

@@ -133,8 +133,10 @@ def test_a_name_taken_twice_fails_in_the_second_plugins_own_call_and_names_both(
         write("a", registers("listeners", "carrier")), write("b", registers("listeners", "mine", "carrier"))
     )
     assert failures(plugins)["a"] is None
-    words = "contest_register_listeners: listener 'carrier' of plugin 'b' is already registered by 'a'"
-    assert failures(plugins)["b"] == words
+    assert failures(plugins)["b"] == (
+        "contest_register_listeners: listener 'carrier' of plugin 'b' is already registered by 'a' (contest-a 1.0): "
+        "of contest-b 1.0 this hook is left out"
+    )
     assert [(entry.name, entry.plugin) for entry in plugins.listeners] == [("carrier", "a")]
 
 
