@@ -77,3 +77,32 @@ async def test_a_conflict_of_start_keys_tells_no_secret(lab: Lab) -> None:
             await serving.start(simple(step("talks", password=WORD + "two")), start_key="k")
         assert WORD not in str(caught.value)
         assert Secret.MASK in str(caught.value)
+
+
+class Numbers(Struct, frozen=True, kw_only=True):
+    """Parameters that may be templates."""
+
+    number: Expanded[int]
+    words: list[Expanded[str]]
+
+
+class Emits(Step[Numbers]):
+    """Says what it was given."""
+
+    Parameters = Numbers
+    display_name = "Emits"
+    events: ClassVar = {"Given": dict}
+
+    async def run(self, target: Any, parameters: Numbers, context: Any) -> None:
+        await context.emit("Given", {"number": parameters.number, "words": parameters.words})
+
+
+async def test_a_template_of_constants_is_expanded_too(lab: Lab) -> None:
+    lab.step("emits", Emits)
+    async with lab.server() as serving:
+        job_id = await serving.start(
+            simple(step("emits", number="{{ 90 }}", words=["{{ `a` }}b", "c", "{{/**/}}"]))
+        )
+        assert (await serving.ended(job_id))["Verdict"] == "passed"
+        (given,) = [row for row in await serving.events(job_id) if row.name == "Given"]
+    assert json.loads(given.payload) == {"number": 90, "words": ["ab", "c", ""]}

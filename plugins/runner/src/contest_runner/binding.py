@@ -363,6 +363,8 @@ def _bind_field(
         if any(template.literal is None for template in templates):
             slots.append(_Slot(field, templates))
             return
+        # A template of constants is one text whatever the target; as it was written it is none.
+        texts = [template.literal or "" for template in templates]
     try:
         converted = [convert_text(text, field.item) for text in texts]
     except ValueError as error:
