@@ -7,11 +7,9 @@ jobs and the store. After a crash it takes the jobs on where they were.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import ClassVar, Final
 
 import msgspec
@@ -57,6 +55,7 @@ from contest_runner.binding import BoundSteps, plan_secrets
 from contest_runner.catalog import Catalog
 from contest_runner.comparing import difference_of, digest_of
 from contest_runner.descriptor import read_descriptor
+from contest_runner.interpreter import tuned_interpreter
 from contest_runner.job import Job
 from contest_runner.patience import Health
 from contest_runner.plan import PLAN_FORMAT, Plan
@@ -80,8 +79,6 @@ from contest_runner.watching import Watches
 
 _LEASE_SECONDS: Final = 3600.0
 _KILL_GRACE: Final = 5.0
-_COLLECT_AT: Final = (10_000, 100, 50)
-"""The collector's thresholds: measured, a job of many targets takes a third less time than with the usual ones."""
 _CAPABILITIES: Final = frozenset(
     {
         "start",
@@ -145,7 +142,7 @@ class LocalJobManager(JobManager):
         self._server_id = context.server_id
         self._catalog = Catalog(context.plugins or load_plugins())
         async with AsyncExitStack() as stack:
-            stack.enter_context(_patient_collector())
+            stack.enter_context(tuned_interpreter())
             await self._open(context, stack)
             try:
                 async with asyncio.TaskGroup() as self._group:
@@ -454,14 +451,3 @@ class LocalJobManager(JobManager):
         if row is None:
             raise UnknownJob(job_id=job_id)
         return row
-
-
-@contextmanager
-def _patient_collector() -> Iterator[None]:
-    """Lets the garbage collector look less often: statuses are large trees without cycles, and it walks them all."""
-    before = gc.get_threshold()
-    gc.set_threshold(*_COLLECT_AT)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)

@@ -167,6 +167,7 @@ class Transactor:
     ) -> tuple[frozenset[int], int, frozenset[int]]:
         jobs: frozenset[int] = frozenset()
         segment, known = self._segment, self._known
+        rows: list[int] = []
         position = batch.first
         while position <= batch.last:
             if position >> schema.SEGMENT_BITS != segment:
@@ -174,11 +175,12 @@ class Transactor:
             end = min(batch.last + 1, (segment + 1) << schema.SEGMENT_BITS)
             start = (position - batch.first) * WIDTH + _JOB
             here = frozenset(batch.cells[start : (end - batch.first) * WIDTH : WIDTH])
-            if fresh := sorted(here - known):
-                self._insert_segments(connection, [cell for job in fresh for cell in (job, segment)])
+            if fresh := here - known:
+                rows += [cell for job in fresh for cell in (job, segment)]
                 known |= here
             jobs |= here
             position = end
+        self._insert_segments(connection, rows)
         return jobs, segment, known
 
     def _attempt(self, run: Callable[[], Any]) -> Result:

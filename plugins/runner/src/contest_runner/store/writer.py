@@ -4,11 +4,6 @@ Tasks of the event loop append rows and operations; one thread commits them. A c
 none is under way; while one is, the next batch gathers: no timer, so a lone job does not wait and a thousand
 share each sync. Batches are committed in the order in which they were gathered, one after the other.
 
-While a commit is under way a busy loop sleeps ten microseconds each millisecond. Without that, a loop whose
-slices are shorter than the interpreter's switch interval takes the interpreter's lock back at each turn
-before the thread gets it, and the thread stands still. A loop that rests is in nobody's way: there the sleep,
-which is never as short as it is asked for, would only delay what the commit wakes.
-
 While the database takes nothing (a full disk), a batch is tried again and again and everything behind it waits. What
 somebody asks for who can ask again does not wait: such a request is taken out of the batch, which the database has
 undone, and refused.
@@ -16,7 +11,6 @@ undone, and refused.
 
 from __future__ import annotations
 
-import time as _time
 from asyncio import AbstractEventLoop, Future, to_thread
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,7 +18,6 @@ from functools import partial
 from itertools import repeat
 from queue import SimpleQueue
 from threading import Thread
-from time import monotonic, thread_time
 from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import update
@@ -48,24 +41,16 @@ FIRST_DELAY = 0.05
 LAST_DELAY = 5.0
 """Seconds before a batch is tried again: doubled from the first to the last."""
 
-NUDGE_EVERY = 0.001
-NUDGE = 0.00001
-BUSY = 0.5
-"""The share of the time that a busy loop works."""
-NUDGE_ALWAYS = 0.005
-"""Seconds of one commit after which the loop is taken for busy, whatever it seems."""
+WAKE_AT_ONCE: Final = 256
+"""How many of those who wait are told in one turn of the loop."""
+
+_WRITTEN: Result = (True, None)
 
 
 class _Request(Operation):
     """What is refused rather than kept waiting."""
 
     __slots__ = ()
-
-
-WAKE_AT_ONCE: Final = 256
-"""How many of those who wait are told in one turn of the loop."""
-
-_WRITTEN: Result = (True, None)
 
 
 class Later(Protocol):
@@ -102,10 +87,6 @@ class Writer:
         self._crowded: list[Future[None]] = []
         self._future: Callable[[], Future[None]] = partial(Future, loop=loop)
         self._out: Batch | None = None
-        self._nudging = False
-        self._sent = 0.0
-        self._looked = 0.0
-        self._worked = 0.0
         self._delay = 0.0
         self._resting = False
         self._woken: deque[tuple[Future[Any], Result]] = deque()
@@ -271,31 +252,15 @@ class Writer:
             _fail(batch, self._error)
         else:
             self._out = batch
-            self._send(batch)
-
-    def _send(self, batch: Batch) -> None:
-        self._sent = monotonic()
-        self._work.put(batch)
-        if not self._nudging:
-            self._nudging = True
-            self._looked, self._worked = self._sent, thread_time()
-            self._loop.call_later(NUDGE_EVERY, self._nudge)
-
-    def _nudge(self) -> None:
-        self._nudging = self._out is not None and not self._resting
-        if self._nudging:
-            now, worked = monotonic(), thread_time()
-            busy = worked - self._worked > BUSY * (now - self._looked)
-            if busy or now - self._sent > NUDGE_ALWAYS:
-                _time.sleep(NUDGE)
-            self._looked, self._worked = now, worked
-            self._loop.call_later(NUDGE_EVERY, self._nudge)
+            self._work.put(batch)
 
     def _serve(self) -> None:
         """The thread."""
         while (batch := self._work.get()) is not None:
             outcome = self._transactor.execute(batch)
             self._loop.call_soon_threadsafe(self._finish, batch, outcome)
+            # While it waits for the next one the thread must not hold what the last one was made of.
+            del batch, outcome
 
     def _finish(self, batch: Batch, outcome: Outcome) -> None:
         if isinstance(outcome, Unwell):
@@ -365,7 +330,7 @@ class Writer:
     def _retry(self) -> None:
         if self._resting and self._out is not None:
             self._resting = False
-            self._send(self._out)
+            self._work.put(self._out)
 
     def _end(self, error: StoreError) -> None:
         self._error = error
