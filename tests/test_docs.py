@@ -23,6 +23,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -205,18 +206,30 @@ def test_what_a_page_shows_of_a_terminal_is_what_comes(page: Path, terminal: Ter
     play(terminal, page)
 
 
-def test_the_listener_of_the_page_is_served_by_the_program(terminal: Terminal) -> None:
-    example = ROOT / "docs" / "examples" / "contest-spool"
-    info = terminal.folder / "site" / "contest_spool-0.1.0.dist-info"
+def install(terminal: Terminal, name: str) -> None:
+    """Installs the example `contest-NAME` as `pip` would from its pyproject.toml, without a network."""
+    example = ROOT / "docs" / "examples" / f"contest-{name}"
+    project = tomllib.loads((example / "pyproject.toml").read_text())["project"]
+    info = terminal.folder / "site" / f"contest_{name}-{project['version']}.dist-info"
     info.mkdir(parents=True)
-    # What `pip install` makes of the example's pyproject.toml, without a network.
-    (info / "entry_points.txt").write_text("[contest]\nspool = contest_spool.plugin\n")
-    (info / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: contest-spool\nVersion: 0.1.0\nRequires-Dist: contest-core>=0.1,<0.2\n"
-    )
+    points = [f"{key} = {value}\n" for key, value in project["entry-points"]["contest"].items()]
+    (info / "entry_points.txt").write_text("".join(["[contest]\n", *points]))
+    requires = [f"Requires-Dist: {requirement}\n" for requirement in project["dependencies"]]
+    head = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    (info / "METADATA").write_text("".join([head, *requires]))
+    shutil.copytree(example, terminal.folder / f"contest-{name}")
     paths = [os.environ.get("PYTHONPATH", ""), str(info.parent), str(example / "src")]
     terminal.environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
+
+def test_the_listener_of_the_page_is_served_by_the_program(terminal: Terminal) -> None:
+    install(terminal, "spool")
     play(terminal, ROOT / "docs" / "writing-a-listener.md")
+
+
+def test_the_steps_of_the_page_are_tested_and_run(terminal: Terminal) -> None:
+    install(terminal, "sensor")
+    play(terminal, ROOT / "docs" / "writing-a-step.md")
 
 
 def test_the_readme_shows_nothing_that_the_pages_do_not() -> None:
@@ -265,7 +278,9 @@ async def test_configurations_and_jobs_are_right(tmp_path: Path) -> None:
     for block in blocks("yaml"):
         value = read(block.text, source=str(block)).value
         assert isinstance(value, dict)
-        if "JobName" in value:
+        if block.page.name == "writing-a-step.md":
+            assert value["JobName"]  # its steps are not installed here: the program runs it, see above
+        elif "JobName" in value:
             reading = await read_descriptor(json.dumps(value), Catalog(plugins), log=log)
             assert not reading.findings, str(block)
         elif "spool" not in block.text:
