@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from contest_core.cli.output import coloured, count, span_text, state_word, time_text, visible
 from contest_core.cli.status_text import head_lines, report_lines, runs_of, tally, tally_text
-from contest_core.errors import ContestError, UnknownJob
+from contest_core.errors import ContestError, Repeat, UnknownJob
 from contest_core.responses import ResponseDataStatus
 from contest_core.status import JobEntry, JobQuery, JobState, JobStatus, RunStatus
 
@@ -48,7 +48,10 @@ async def outline(asker: Asker, job_id: int, *, run: int | None = None) -> JobSt
         try:
             data = await _part(asker, job_id, run=run, target=_NOBODY)
         except ContestError as error:
-            if error.code not in TOO_LARGE:
+            # A server that refuses a target which is nobody's still has a list.
+            if error.code not in TOO_LARGE and (
+                error.row.repeat is not Repeat.NO or error.code == "unknown_job"
+            ):
                 raise
         else:
             if data.status is not None:

@@ -12,6 +12,7 @@ from click.testing import Result
 from contest_core import (
     AnswerTimeout,
     ConnectionLost,
+    ContestError,
     JobReport,
     JobState,
     Report,
@@ -205,6 +206,17 @@ def test_a_server_that_can_cut_a_status_up_is_asked_for_one_without_targets(
     assert result.stdout.startswith("job 7  smoke  completed  failed\n")
     assert "targets are not shown: the status is too large to be answered; --target ID" in result.stdout
     assert server.calls("list") == []
+
+
+def test_where_a_status_without_targets_is_refused_the_list_is_asked(invoke: Invoke, server: Any) -> None:
+    server.offer("status", "status.target", "status.events")
+    refused = ContestError("job 7 has no target ' '", code="invalid_parameters")
+    server.answers["status"] = [TOO_LARGE, server.answer(ResponseDataStatus(status=None), refused)]
+    by_state(
+        server,
+        Completed=[server.answer(ResponseDataList(job_ids=[7], jobs=[server.entry(7, verdict="passed")]))],
+    )
+    assert invoke("start", "--wait", stdin=JOB).exit_code == 0
 
 
 def test_a_status_that_is_not_answered_in_time_is_outlined_and_asked_for_again(
