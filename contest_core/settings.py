@@ -271,7 +271,7 @@ def out_of_bounds(settings: object, bounds: Mapping[str, tuple[str, str]]) -> di
     problems: dict[str, str] = {}
     for name, (low, high) in bounds.items():
         value = getattr(settings, name)
-        kind = type(value)
+        kind = Duration if isinstance(value, Duration) else ByteSize
         if value < kind(low):
             problems[name] = f'"{name}" has to be at least {low}'
         elif value > kind(high):
