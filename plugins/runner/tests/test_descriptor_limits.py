@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from contest_core import EventValidateMsg, Finding, InvalidDescriptor, Severity
 from contest_runner import walk
-from contest_runner.aside import LARGE, Aborted, Aside, Work
+from contest_runner.aside import LARGE, SMALL_AT_ONCE, Aborted, Aside, Work
 from contest_runner.nearest import MAX_HINTS, Nearest
 from contest_runner.parts import TargetManager
 from contest_runner.step import Step
@@ -274,3 +274,23 @@ async def test_work_in_a_thread_stops_when_it_is_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await asyncio.to_thread(ended.wait, 10)
+
+
+async def test_many_small_descriptors_at_once_leave_the_loop_its_turns() -> None:
+    aside = Aside()
+    read: list[int] = []
+
+    async def reading(number: int) -> None:
+        async with aside.work(10):
+            read.append(number)
+
+    tasks = [asyncio.create_task(reading(number)) for number in range(100)]
+    tasks[40].cancel()
+    counts = [0]
+    while len(read) < 99:
+        await asyncio.sleep(0)
+        counts.append(len(read))
+        assert counts[-1] - counts[-2] <= SMALL_AT_ONCE
+    assert read == [number for number in range(100) if number != 40]
+    await asyncio.wait(tasks)
+    await asyncio.wait_for(reading(100), 10)

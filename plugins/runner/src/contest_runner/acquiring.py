@@ -63,12 +63,26 @@ class _JobLocker:
         self, candidates: Sequence[Target], *, count: int | None = None, deadline: float
     ) -> Sequence[Target]:
         """All of the candidates, or `count` of them; waits. Raises `AcquireFailed`."""
+        return await self._acquire(candidates, count, deadline, durable=True)
+
+    async def lock(self, targets: Sequence[Target], *, deadline: float) -> None:
+        """For the runner, which does nothing with them before what it writes next is on disk, and with that this."""
+        await self._acquire(targets, None, deadline, durable=False)
+
+    async def _acquire(
+        self, candidates: Sequence[Target], count: int | None, deadline: float, *, durable: bool
+    ) -> Sequence[Target]:
         if self._closed:
             raise AcquireFailed("the acquisition is over")
         by_id = {target.id: target for target in candidates}
         try:
             locked = await self._locker.acquire(
-                self._job.id, list(by_id), count=count, deadline=deadline, on_waiting=self._job.wait_for
+                self._job.id,
+                list(by_id),
+                count=count,
+                deadline=deadline,
+                on_waiting=self._job.wait_for,
+                durable=durable,
             )
         except AcquireTimeout as error:
             raise AcquireFailed(str(error)) from None
@@ -153,7 +167,7 @@ class Acquiring:
             # Under one token in the end, whatever the manager locked by itself and in how many calls.
             tokens = {locker.tokens.get(target.id) for target in targets}
             if None in tokens or len(tokens) > 1:
-                await locker.acquire(targets, deadline=deadline)
+                await locker.lock(targets, deadline=deadline)
             locker.keep_only(targets)
             return targets
 

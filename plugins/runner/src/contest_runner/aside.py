@@ -1,12 +1,14 @@
 """Does long work in a thread, one piece at a time, so that the loop answers others meanwhile.
 
-The job manager reads large descriptors here. Small ones are done in the loop: a thread would cost more than they do.
+The job manager reads large descriptors here. Small ones are done in the loop, so many in a turn of it: a thread would
+cost more than they do.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from threading import Lock
@@ -17,6 +19,9 @@ T = TypeVar("T")
 
 LARGE: Final = 256 * 1024
 """Characters of a descriptor from which on a thread reads it: some milliseconds of the loop."""
+
+SMALL_AT_ONCE: Final = 32
+"""Small descriptors that are read in one turn of the loop: of a thousand jobs at once the first is stored meanwhile."""
 
 
 class Aborted(Exception):
@@ -76,16 +81,47 @@ class _Collector:
 _COLLECTOR: Final = _Collector()
 
 
+class _Turns:
+    """Lets so many through in each turn of the loop, in the order in which they come."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._through = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def wait(self) -> None:
+        if not self._through:
+            asyncio.get_running_loop().call_soon(self._next)
+        if self._through < self._at_once:
+            self._through += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        await turn
+
+    def _next(self) -> None:
+        self._through = 0
+        while self._waiting and self._through < self._at_once:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                self._through += 1
+        if self._through:
+            asyncio.get_running_loop().call_soon(self._next)
+
+
 class Aside:
-    """Where large work waits its turn: two at once would take as long, and twice the memory."""
+    """Where work waits its turn: two large ones at once would take as long, and twice the memory."""
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
+        self._turns = _Turns(SMALL_AT_ONCE)
 
     @asynccontextmanager
     async def work(self, size: int) -> AsyncIterator[Work]:
         """Work on so many characters."""
         if size <= LARGE:
+            await self._turns.wait()
             yield Work()
             return
         async with self._turn:

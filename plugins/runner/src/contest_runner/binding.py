@@ -227,6 +227,19 @@ class BoundStep:
                 values[part.field.name] = value
         return self._checked(values)
 
+    @property
+    def reusable(self) -> bool:
+        """Another job's step that says the same may be made of this one: nothing is checked, and nothing is secret."""
+        frozen: bool = self.step.Parameters.__struct_config__.frozen
+        return frozen and not self.step.checks and self._without_check() and not self.has_secrets
+
+    def again(self) -> BoundStep:
+        """The same step for another job: with an object of its own to run."""
+        twin = object.__new__(BoundStep)
+        twin.__dict__.update(self.__dict__)
+        twin.step = type(self.step)()
+        return twin
+
     def secrets_of(self, parameters: Any) -> Iterator[str]:
         """What of the parameters is to be masked wherever it turns up."""
         for name in self._secret_fields:

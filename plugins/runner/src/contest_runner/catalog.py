@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from contest_core import Registry
 from contest_core.plugins import Plugins
+from contest_runner.kept_steps import KeptSteps
 from contest_runner.parts import Fetcher, Reporter, TargetManager
 from contest_runner.step import BaseStep
 from contest_runner.templates import STANDARD, Template
@@ -36,6 +37,7 @@ class Catalog:
         self.target_managers = Registry("target manager", pattern=_PART, fold=True)
         self.fetchers = Registry("fetcher", pattern=_PART, fold=True)
         self.reporters = Registry("reporter", pattern=_PART, fold=True)
+        self.kept = KeptSteps()
         self._templates: dict[str, Template] = {}
         self._keeping = Lock()
         """Held while a template is kept: descriptors are read in a thread and in the loop."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -38,6 +39,7 @@ class Expression(Struct, frozen=True, kw_only=True):
         return holds, f"{_go(left)}{sign} {word} {_go(self.number)}{sign}"
 
 
+@lru_cache(maxsize=256)
 def parse(text: str) -> Expression:
     """The expression of a text. Raises `ValueError` with an example."""
     found = next((symbol for symbol in _OPERATORS if text.startswith(symbol)), None)

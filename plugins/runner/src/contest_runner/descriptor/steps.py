@@ -17,6 +17,9 @@ from contest_runner.walk import BAD, Enough, pointer
 
 MAX_LABEL_BYTES: Final = 32
 
+_WRITTEN: Final = (dict, list, float)
+"""What stands in a plan as it was written."""
+
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -73,10 +76,14 @@ def _step(desk: Desk, step: StepFields, path: str, position: int) -> BoundStep |
 
 
 def _bound(desk: Desk, plan: StepPlan, position: int, path: str, place: str) -> BoundStep | None:
+    kept = desk.catalog.kept
+    key = kept.key(plan, position)
     found: list[Finding] = []
     code = desk.catalog.step(plan.name)
     bound: BoundStep | None = None
     try:
+        if (bound := kept.find(key)) is not None:
+            return bound
         bound = bind_step(plan, code, position, desk.catalog.template, found, place, desk.walk.nearest)
     # The boundary to a step's own checks: their fault refuses this descriptor and no more.
     except Exception as error:
@@ -84,6 +91,8 @@ def _bound(desk: Desk, plan: StepPlan, position: int, path: str, place: str) -> 
         desk.log.exception("step %s failed to check its parameters", plan.name)
     for finding in found:
         desk.walk.add(finding)
+    if bound is not None and not found:
+        kept.keep(key, bound)
     return bound
 
 
@@ -94,9 +103,7 @@ def _as_written(desk: Desk, parameters: dict[str, list[Any]], path: str) -> dict
     """
     return {
         key: [
-            desk.texts.at(f"{path}/{pointer(key)}/{number}")
-            if isinstance(value, dict | list | float)
-            else value
+            desk.texts.at(f"{path}/{pointer(key)}/{number}") if isinstance(value, _WRITTEN) else value
             for number, value in enumerate(values)
         ]
         for key, values in parameters.items()

@@ -84,8 +84,11 @@ class Locker:
         count: int | None = None,
         deadline: float | None = None,
         on_waiting: Callable[[Waiter | None], None] = _ignore,
+        durable: bool = True,
     ) -> Locked:
         """Lock all of the targets, or any `count` of them, for a job; on disk when this returns.
+
+        Not `durable`, it is on disk together with what the caller writes before he waits for anything.
 
         Waits for its turn until `deadline` (in `loop.time()`; one that has passed means not to wait); then
         AcquireTimeout. `on_waiting` gets the waiter when the wait begins and None when it ends. Targets that
@@ -101,7 +104,8 @@ class Locker:
             self._queue.enter(request)
             if request.grant is None:
                 await self._wait(request, deadline, on_waiting)
-            await self._written[request]
+            if durable:
+                await self._written[request]
         except BaseException:
             self._undo(request)
             raise
