@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 from msgspec import Struct
 
@@ -17,7 +17,7 @@ from contest_runner.testing import Lab, simple, step
 
 
 class Words(Struct, frozen=True):
-    text: Annotated[str, Expanded]
+    text: Expanded[str]
 
 
 async def test_two_jobs_that_say_the_same_have_steps_of_their_own(lab: Lab) -> None:
