@@ -245,7 +245,7 @@ class Attempt:
                     inside = False
                 else:
                     status = self._enter(flow, step)
-                    await self._store.committed()
+                    await self._store.written()
                 if flow.alone is not None:
                     self._fail(flow, step, status, f"stopped: {flow.alone}", Blame.TARGET)
                     return

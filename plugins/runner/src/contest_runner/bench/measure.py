@@ -66,19 +66,22 @@ class Timer:
         return Figure(count=self._times * self._count, seconds=self._seconds, cpu=self._cpu, peak=peak)
 
 
-async def _jobs(directory: Path, texts: Sequence[str], count: int, first: str) -> Figure:
+async def _jobs(
+    directory: Path, texts: Sequence[str], count: int, *, first: str = "", times: int = 1
+) -> Figure:
     """Jobs that make `count` target-steps together, after a `first` one: imports, statements, pages."""
     async with bench_server(directory) as (server, caller):
-        await run_jobs(server, caller, [first])
+        await run_jobs(server, caller, [first or descriptor(2, 50)])
         timer = Timer(count)
-        with timer:
-            jobs = await run_jobs(server, caller, texts)
-        await check_passed(server, caller, jobs)
+        for _ in range(times):
+            with timer:
+                jobs = await run_jobs(server, caller, texts)
+            await check_passed(server, caller, jobs)
     return timer.figure
 
 
-async def _job(directory: Path, targets: int, steps: int) -> Figure:
-    return await _jobs(directory, [descriptor(targets, steps)], targets * steps, descriptor(2, 2))
+async def _job(directory: Path, targets: int, steps: int, *, times: int = 1) -> Figure:
+    return await _jobs(directory, [descriptor(targets, steps)], targets * steps, times=times)
 
 
 async def durable(directory: Path, scale: float) -> Figure:
@@ -97,15 +100,15 @@ async def large(directory: Path, scale: float) -> Figure:
 
 
 async def lone(directory: Path, scale: float) -> Figure:
-    """A job of one target and 100 steps."""
-    return await _job(directory, 1, 100)
+    """A job of one target and 100 steps, as often as its yardstick has steps."""
+    return await _job(directory, 1, 100, times=5)
 
 
 async def jobs(directory: Path, scale: float) -> Figure:
     """1,000 jobs at once, each of 10 targets and 3 steps."""
     number = max(2, int(1000 * scale))
     texts = [descriptor(10, 3, prefix=f"J{job:04}-") for job in range(number)]
-    return await _jobs(directory, texts, number * 30, descriptor(2, 2))
+    return await _jobs(directory, texts, number * 30)
 
 
 async def commands(directory: Path, scale: float) -> Figure:
@@ -113,7 +116,7 @@ async def commands(directory: Path, scale: float) -> Figure:
     targets = max(5, int(200 * scale))
     text = descriptor(targets, 5, step="cmd", executable=["true"])
     first = descriptor(2, 1, step="cmd", executable=["true"])
-    return await _jobs(directory, [text], targets * 5, first)
+    return await _jobs(directory, [text], targets * 5, first=first)
 
 
 async def status(directory: Path, scale: float) -> list[Figure]:

@@ -95,6 +95,8 @@ class Store:
         """Add an event that many targets have in common."""
         self.committed = self._writer.committed
         """A future: all that was appended so far is on disk. Raises StoreFailed or StoreClosed."""
+        self.written = self._writer.written
+        """The same, for who has appended all that belongs together."""
         self.room = self._writer.room
         """Wait while more is gathered than memory should hold."""
 

@@ -170,6 +170,13 @@ class Writer:
             future.set_result(None)
         return future
 
+    def written(self) -> Future[None]:
+        """As `committed`, for who has appended all that belongs together: a commit begins now if none is under way."""
+        future = self.committed()
+        if self._scheduled and self._out is None:
+            self._hand_over()
+        return future
+
     @property
     def gathering(self) -> object:
         """Stands for the batch being gathered: another when that was handed over."""
