@@ -231,11 +231,11 @@ async def test_a_cancelled_waiter_disturbs_no_other(store: Store) -> None:
 
 async def test_who_has_appended_all_of_it_waits_for_no_turn_of_the_loop(store: Store) -> None:
     gathered = store.gathering
-    append(store, 1)
+    append(store, 1, 1)
     first = store.written()
     assert store.gathering is not gathered, "not handed over"
     gathered = store.gathering
-    append(store, 2)
+    append(store, 1, 2)
     second = store.written()
     assert store.gathering is gathered, "one commit at a time"
     await asyncio.wait_for(asyncio.gather(first, second), 10)
