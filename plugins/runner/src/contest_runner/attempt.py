@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from contest_core import Blame, Output, TargetInfo
+from contest_core import Blame, Output
 from contest_runner.binding import BindFailed, BoundStep
 from contest_runner.bounded import disown
 from contest_runner.context import StepContext
 from contest_runner.faults import describe, storable, trace_of
+from contest_runner.flow import Flow, Progress
 from contest_runner.gathering import Gathering
 from contest_runner.status_tree import LiveTarget, TestTree
 from contest_runner.step import OnInterrupt, Stopped, TargetFailed
-from contest_runner.stopping import Stopping, StopReason
-from contest_runner.store import SavedState
+from contest_runner.stopping import StopReason
+from contest_runner.store import LeaseLost, SavedState, StoreError
 from contest_runner.threads import run_in_thread
 from contest_runner.times import moment
-from contest_runner.variables import NO_VARIABLES, Variables
 
 if TYPE_CHECKING:
     from contest_runner.job import Job
@@ -40,67 +40,6 @@ _MAX_OUTPUT: Final = 65_536
 
 _LAST_MOMENT: Final = 1.0
 """Seconds that cancelled flows have when the program itself is cancelled."""
-
-
-class Flow:
-    """One target on its way through the steps."""
-
-    __slots__ = (
-        "abandoned",
-        "alone",
-        "failed",
-        "index",
-        "info",
-        "inside",
-        "out",
-        "started",
-        "stopping",
-        "target",
-        "task",
-        "variables",
-    )
-
-    def __init__(self, index: int, target: Target, info: TargetInfo) -> None:
-        self.index = index
-        self.target = target
-        self.info = info
-        self.variables: Variables = NO_VARIABLES
-        self.stopping: Stopping | None = None
-        """What its steps are told; made when one asks."""
-        self.alone: StopReason | None = None
-        """Why this target alone has to stop."""
-        self.task: asyncio.Task[None] | None = None
-        """From its beginning until it is out: of many targets, not many are on their way at once."""
-        self.out = False
-        """Nothing of it runs any more."""
-        self.inside: BoundStep | None = None
-        """The step that it is in."""
-        self.started = False
-        """Its task has begun: one that is cancelled before would never come out."""
-        self.failed = False
-        self.abandoned = False
-        """It outlived a stop: what comes of it is not written down any more."""
-
-    def cancel(self) -> None:
-        """Cancels what it is at; before it has begun it looks for itself whether it shall."""
-        if self.started and self.task is not None and not self.task.done():
-            self.task.cancel()
-
-    def set_variable(self, label: str, name: str, raw: bytes) -> None:
-        """A step sets one of its variables."""
-        of_step = {**self.variables.get(label, {}), name: raw}
-        self.variables = {**self.variables, label: of_step}
-
-
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one target had come before an interruption."""
-
-    step: int = 0
-    """The first step that it has not finished."""
-    inside: bool = False
-    """It was inside that step."""
-    failed: bool = False
-    variables: dict[str, dict[str, bytes]] = {}
 
 
 class Attempt:
@@ -295,7 +234,7 @@ class Attempt:
                 await self._gatherings[step.position].arrive(flow, parameters, context)
             else:
                 await step.step.run(flow.target, parameters, context)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, StoreError, LeaseLost):
             raise
         # The boundary to a step's code: whatever it raises fails this target alone.
         except BaseException as error:

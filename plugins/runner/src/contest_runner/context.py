@@ -20,8 +20,9 @@ from contest_runner.stopping import Stopping
 from contest_runner.variables import Variables
 
 if TYPE_CHECKING:
-    from contest_runner.attempt import Attempt, Flow
+    from contest_runner.attempt import Attempt
     from contest_runner.binding import BoundStep
+    from contest_runner.flow import Flow
     from contest_runner.processes import Process
 
 MAX_PAYLOAD_BYTES: Final = 16_777_215

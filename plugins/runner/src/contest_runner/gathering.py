@@ -12,9 +12,10 @@ from contest_runner.step import Arrival, TargetFailed
 if TYPE_CHECKING:
     from typing import Self
 
-    from contest_runner.attempt import Attempt, Flow
+    from contest_runner.attempt import Attempt
     from contest_runner.binding import BoundStep
     from contest_runner.context import StepContext
+    from contest_runner.flow import Flow
     from contest_runner.target import Target
 
 

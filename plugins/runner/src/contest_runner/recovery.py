@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from contest_core import Blame, EventData, Header, JobEvent, Output, TargetInfo
-from contest_runner.attempt import Progress
+from contest_runner.flow import Progress
 from contest_runner.status_tree import LiveTarget, RunTree, TestTree
 from contest_runner.store import AcquisitionRow, EventRow, ReportRow
 from contest_runner.target import Target

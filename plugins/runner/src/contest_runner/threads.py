@@ -14,7 +14,7 @@ from contest_runner.context import StepContext, ThreadStepContext
 from contest_runner.faults import raised_as_error
 
 if TYPE_CHECKING:
-    from contest_runner.attempt import Flow
+    from contest_runner.flow import Flow
     from contest_runner.step import ThreadStep
 
 
