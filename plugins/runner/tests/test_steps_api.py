@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from msgspec import Struct
 
 from contest_runner.step import OnInterrupt, Step, ThreadStep
-from contest_runner.testing import Lab, last_statuses, simple, step
+from contest_runner.testing import Lab, eventually, last_statuses, simple, step
 
 
 class Nothing(Struct, frozen=True, kw_only=True):
@@ -103,3 +103,28 @@ async def test_many_jobs_leave_no_task_behind_and_the_server_no_thread(lab: Lab)
 
         kept = [one for one in gc.get_objects() if isinstance(one, Job) and one.store is serving.store]
         assert not kept
+
+
+class Robbed(Step[Nothing]):
+    """Saves something after another server has taken its job over."""
+
+    Parameters = Nothing
+    display_name = "Robbed"
+    on_interrupt = OnInterrupt.RESUME
+    store: ClassVar[Any] = None
+
+    async def run(self, target: Any, parameters: Any, context: Any) -> None:
+        taken = "UPDATE jobs SET lease_token = lease_token + 1"
+        await self.store.write(lambda connection: connection.exec_driver_sql(taken).close())
+        await context.save({"x": 1})
+        raise AssertionError("saved what another server has to save")
+
+
+async def test_a_step_is_not_to_blame_for_a_lease_that_is_gone(lab: Lab) -> None:
+    lab.step("robbed", Robbed)
+    async with lab.server() as serving:
+        Robbed.store = serving.store
+        job_id = await serving.start(simple(step("robbed"), targets=("a",)))
+        await eventually(lambda: serving.manager.running(job_id) is None, "the end of it here")
+        events = await serving.store.events(job_id=job_id, limit=100)
+    assert [event.name for event in events if event.target == "a"] == ["TargetAcquired", "TargetIn"]

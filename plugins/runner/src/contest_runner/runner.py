@@ -92,6 +92,7 @@ class Runner:
         except LeaseLost:
             job.log.error("another server has taken the job over: nothing more is written here")
             job.stop(StopReason.LEASE_LOST)
+            self._locker.keep(job_id)
             await job.end_processes(0)
         finally:
             self.jobs.pop(job_id, None)
@@ -298,14 +299,19 @@ class Runner:
         if acquired is None:
             return
         job.attempt = attempt
+        ours = True
         try:
             await attempt.run(acquired.targets, before.progress if before else None)
             await job.end_processes(job.process_grace)
             if any(flow.failed for flow in attempt.flows):
                 job.target_failed = True
+        except (LeaseLost, StoreError):
+            ours = False
+            raise
         finally:
             job.attempt = None
-            await self._acquiring.release(job, test, attempt, acquired)
+            if ours:
+                await self._acquiring.release(job, test, attempt, acquired)
 
     async def _pause_between(self, job: Job) -> None:
         interval = seconds(job.plan.run_interval)

@@ -149,8 +149,8 @@ class Locker:
         for grant in self._queue.of(job_id, token):
             self._release(grant, targets)
 
-    def keep(self, job_id: int, token: int) -> None:
-        """Renew these locks no more: others get the targets when they have run out."""
+    def keep(self, job_id: int, token: int | None = None) -> None:
+        """Renew these locks, or all of the job, no more: others get the targets when they have run out."""
         for grant in self._queue.of(job_id, token):
             grant.kept = True
 
