@@ -32,6 +32,7 @@ SAYS = {
     "interrupted.yaml": ["T1      passed  probe (1/1)"],
     "runs-and-tests.yaml": ["run 2", "test second: 1 passed", "final report TargetSuccess: success"],
     "templates.yaml": ["7       passed  show (1/1)"],
+    "variables.yaml": ["board-1  passed  compare (2/2)"],
     "threshold.yaml": ["2 passed, 1 failed", "66.67% > 50.00%", "2.00 >= 2.00", "completed  passed"],
 }
 """What stands in the report of each job that ends by itself."""

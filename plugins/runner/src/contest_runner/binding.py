@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Union, get_args, get_origin
@@ -23,7 +23,7 @@ from contest_runner.exact import check_length
 from contest_runner.nearest import Nearest
 from contest_runner.parts import decode_part
 from contest_runner.plan import Plan, StepPlan
-from contest_runner.step import EXPANDED, AllTargetsStep, BaseStep, OnInterrupt, ThreadStep
+from contest_runner.step import EXPANDED, REST, AllTargetsStep, BaseStep, OnInterrupt, ThreadStep
 from contest_runner.target import Target
 from contest_runner.templates import Template, TemplateError
 from contest_runner.variables import Variables
@@ -68,6 +68,8 @@ class ParameterField(msgspec.Struct, frozen=True, kw_only=True):
     item: Any
     """The type of one value."""
     required: bool
+    rest: bool = False
+    """It takes the parameters that no other field does, as their JSON."""
 
 
 @lru_cache(maxsize=512)
@@ -78,6 +80,17 @@ def parameter_fields(parameters: type[msgspec.Struct]) -> tuple[ParameterField, 
 
 
 def _field(field: msgspec.structs.FieldInfo, hint: Any) -> ParameterField:
+    if get_origin(hint) is typing.Annotated and REST in get_args(hint)[1:]:
+        return ParameterField(
+            name=field.name,
+            key="",
+            type=get_args(hint)[0],
+            expanded=False,
+            many=True,
+            item=msgspec.Raw,
+            required=False,
+            rest=True,
+        )
     expanded, bare = _bare(hint)
     many = get_origin(bare) in (list, tuple, Sequence)
     inner_expanded, item = _bare(get_args(bare)[0]) if many else (False, bare)
@@ -153,6 +166,7 @@ class _Broken:
     """Stands for a template that did not parse: accepted with a warning, it fails each target, as in ConTest."""
 
     literal = None
+    references = ()
 
     def __init__(self, error: TemplateError) -> None:
         self._error = error
@@ -226,6 +240,19 @@ class BoundStep:
             if value is not _MISSING:
                 values[part.field.name] = value
         return self._checked(values)
+
+    @property
+    def references(self) -> Iterator[tuple[str, int, str]]:
+        """The variables that its templates surely read: key and place of the template, and `label.variable`."""
+        for slot in self._slots:
+            for number, template in enumerate(slot.templates):
+                for reference in template.references:
+                    yield slot.field.key, number, reference
+
+    @property
+    def outputs(self) -> frozenset[str] | None:
+        """The variables that it sets; None where that is not known. Raises what the step's code raises."""
+        return self.step.outputs(self.literal)  # type: ignore[no-any-return]
 
     @property
     def reusable(self) -> bool:
@@ -303,6 +330,9 @@ def bind_step(
     slots: list[_Slot] = []
     fields = parameter_fields(code.Parameters)
     for field in fields:
+        if field.rest:
+            literals[field.name] = _rest(plan, fields)
+            continue
         where = f"{path}/{_pointer(field.key)}" if field.key in plan.parameters else path
         said.extend(_bind_field(field, plan, step, compiled, where, literals, slots))
     said.extend(_unknown_keys(plan, fields, path, nearest or Nearest()))
@@ -389,9 +419,28 @@ def _bind_field(
         yield from _moved(check(literals[field.name]), where)
 
 
+def rest_of(code: type[BaseStep[Any]], keys: Iterable[str]) -> frozenset[str]:
+    """Those of a step's parameters whose values it takes as they are written."""
+    fields = parameter_fields(code.Parameters)
+    if not any(field.rest for field in fields):
+        return frozenset()
+    return frozenset(keys).difference(field.key for field in fields)
+
+
+def _rest(plan: StepPlan, fields: Sequence[ParameterField]) -> dict[str, list[msgspec.Raw]]:
+    named = {field.key for field in fields if not field.rest}
+    return {
+        key: [msgspec.Raw(text.encode()) for text in values]
+        for key, values in plan.parameters.items()
+        if key not in named
+    }
+
+
 def _unknown_keys(
     plan: StepPlan, fields: Sequence[ParameterField], path: str, nearest: Nearest
 ) -> Iterator[Finding]:
+    if any(field.rest for field in fields):
+        return
     known = [field.key for field in fields]
     for key in plan.parameters:
         if key not in known:

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
+from msgspec import Raw
+
 from contest_core import Blame, Finding, Output
 
 if TYPE_CHECKING:
@@ -23,16 +25,25 @@ T = TypeVar("T")
 P = TypeVar("P")
 
 
-class _ExpandedMark:
+class _Mark:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
     def __repr__(self) -> str:
-        return "EXPANDED"
+        return self._name
 
 
-EXPANDED: Final = _ExpandedMark()
+EXPANDED: Final = _Mark("EXPANDED")
 """Marks, inside `Annotated`, a parameter that may be written as a template."""
 
 Expanded: TypeAlias = Annotated[T, EXPANDED]
 """A parameter that is written as a template and given to `run` as a T."""
+
+REST: Final = _Mark("REST")
+"""Marks, inside `Annotated`, the field for the parameters that no other field takes."""
+
+Rest: TypeAlias = Annotated[dict[str, list[Raw]], REST]
+"""The parameters that no other field takes: by name, the JSON of each value as it is written; never a template."""
 
 
 class OnInterrupt(StrEnum):

@@ -10,6 +10,7 @@ def contest_register_steps(registry: Registry) -> None:
     registry.add("cmd", "contest_steps.cmd:Cmd", summary="Runs a command on the server, once a target.")
     registry.add("echo", "contest_steps.echo:Echo", summary="Writes a text to the log.")
     registry.add("sleep", "contest_steps.sleep:Sleep", summary="Waits.")
+    registry.add("variables", "contest_steps.variables:VariablesStep", summary="Sets variables.")
 
 
 @hookimpl

@@ -6,13 +6,14 @@ import re
 from typing import Any, Final
 
 from contest_core import Finding
-from contest_runner.binding import BoundStep, bind_step
+from contest_runner.binding import BoundStep, bind_step, rest_of
 from contest_runner.descriptor.desk import Desk
+from contest_runner.descriptor.references import check_references
 from contest_runner.descriptor_fields import MAX_STEPS_OF_JOB, MAX_VALUES_OF_JOB, StepFields, Steps
 from contest_runner.faults import describe
 from contest_runner.parts import FetchedTest
 from contest_runner.plan import StepPlan
-from contest_runner.step import OnInterrupt
+from contest_runner.step import BaseStep, OnInterrupt
 from contest_runner.walk import BAD, Enough, pointer
 
 MAX_LABEL_BYTES: Final = 32
@@ -41,7 +42,11 @@ def read_steps(desk: Desk, fetched: FetchedTest, path: str) -> tuple[BoundStep, 
             place = desk.walk.place(f"{where}/{number}", "label")
             desk.walk.error("duplicate", place, f"a second step is labelled {step.label[:64]!r}")
         seen.add(step.label)
-    return None if None in steps else tuple(step for step in steps if step)
+    if None in steps:
+        return None
+    bound = tuple(step for step in steps if step)
+    check_references(desk, bound, where)
+    return bound
 
 
 def _count(desk: Desk, steps: list[StepFields], path: str) -> None:
@@ -70,7 +75,7 @@ def _step(desk: Desk, step: StepFields, path: str, position: int) -> BoundStep |
     if name is None:
         return None
     place = walk.place(path, "parameters")
-    parameters = _as_written(desk, step.parameters, place)
+    parameters = _as_written(desk, desk.catalog.step(name), step.parameters, place)
     plan = StepPlan(name=name, label=step.label, parameters=parameters, on_interrupt=step.on_interrupt)
     return _bound(desk, plan, position, path, place)
 
@@ -96,14 +101,20 @@ def _bound(desk: Desk, plan: StepPlan, position: int, path: str, place: str) -> 
     return bound
 
 
-def _as_written(desk: Desk, parameters: dict[str, list[Any]], path: str) -> dict[str, list[Any]]:
+def _as_written(
+    desk: Desk, code: type[BaseStep[Any]], parameters: dict[str, list[Any]], path: str
+) -> dict[str, list[Any]]:
     """The parameters with objects, lists and fractions as the JSON text that stands in the descriptor.
 
-    That text is what a step gets of them, and their template; encoding them anew would change it.
+    That text is what a step gets of them, and their template; encoding them anew would change it. Of what a step
+    takes as it is written, it is the text of every value.
     """
+    rest = rest_of(code, parameters)
     return {
         key: [
-            desk.texts.at(f"{path}/{pointer(key)}/{number}") if isinstance(value, _WRITTEN) else value
+            desk.texts.at(f"{path}/{pointer(key)}/{number}")
+            if key in rest or isinstance(value, _WRITTEN)
+            else value
             for number, value in enumerate(values)
         ]
         for key, values in parameters.items()

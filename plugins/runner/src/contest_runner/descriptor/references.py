@@ -1,0 +1,84 @@
+"""Do the variables that templates read exist? Checked when a job is handed in, as far as that can be known.
+
+Called by the reader of steps. A reference is certain only where it is written out in the template; what a step sets is
+what its class says (`outputs`). What cannot resolve is a warning: as in ConTest the job is accepted and the target
+fails there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from contest_core import Finding, Severity
+from contest_runner.binding import BoundStep
+from contest_runner.descriptor.desk import Desk
+from contest_runner.faults import describe
+from contest_runner.walk import pointer
+
+_REFERENCE = re.compile(r"([A-Za-z][A-Za-z0-9_]*)\.([A-Za-z][A-Za-z0-9_]*)", re.ASCII)
+
+
+def check_references(desk: Desk, steps: Sequence[BoundStep], path: str) -> None:
+    """Tells of the variables that no step before has set. `path` is where the steps stand."""
+    if not any(True for step in steps for _ in step.references):
+        return
+    labels = [step.label for step in steps]
+    known: dict[str, frozenset[str] | None] = {}
+    for number, step in enumerate(steps):
+        place = desk.walk.place(f"{path}/{number}", "parameters")
+        for key, index, reference in step.references:
+            if wrong := _wrong(desk, reference, step.label, labels, known):
+                message, nearest = wrong
+                where = f"{place}/{pointer(key)}/{index}"
+                _warn(desk, where, message, nearest)
+        known[step.label] = _outputs(desk, step, f"{path}/{number}")
+
+
+def _wrong(
+    desk: Desk, reference: str, label: str, labels: Sequence[str], known: dict[str, frozenset[str] | None]
+) -> tuple[str, str | None] | None:
+    """Why the reference cannot resolve, and what may have been meant."""
+    parts = _REFERENCE.fullmatch(reference)
+    if parts is None:
+        return f"{reference[:64]!r} is no variable: write label.name", None
+    of, name = parts.groups()
+    if of == label:
+        return (
+            f"{reference!r} is a variable of the step itself, which is not set before the step has begun",
+            None,
+        )
+    if of not in known:
+        if of in labels:
+            return f"{reference!r} is set by a later step", None
+        near = desk.walk.nearest.to(of, list(known))
+        return f"{reference!r} is set by no step: there is no step {of!r} before", near and f"{near}.{name}"
+    outputs = known[of]
+    if outputs is None or name in outputs:
+        return None
+    near = desk.walk.nearest.to(name, sorted(outputs))
+    sets = f"step {of!r} sets {', '.join(sorted(outputs)[:10]) or 'no variables'}"
+    return f"{reference!r} is not set: {sets}", near and f"{of}.{near}"
+
+
+def _warn(desk: Desk, path: str, message: str, nearest: str | None) -> None:
+    hint = f", did you mean {nearest!r}?" if nearest else ""
+    desk.walk.add(
+        Finding(
+            severity=Severity.WARNING,
+            code="unknown_variable",
+            path=path,
+            message=f"{message}{hint}",
+            nearest=nearest,
+        )
+    )
+
+
+def _outputs(desk: Desk, step: BoundStep, path: str) -> frozenset[str] | None:
+    try:
+        return step.outputs
+    # The boundary to a step's code: its fault refuses this descriptor and no more.
+    except Exception as error:
+        desk.walk.error("broken_plugin", path, f"step {step.plan.name} cannot be checked: {describe(error)}")
+        desk.log.exception("step %s failed to say what it sets", step.plan.name)
+        return None
