@@ -229,7 +229,7 @@ async def test_closing_ends_the_server_in_good_order() -> None:
 
 
 async def test_a_server_that_does_not_end_with_its_input_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(client_module, "PATIENCE_SECONDS", 3.0)
     client = await StdioClient.connect(address(ticker=True), ClientOptions())
     await client.aclose()
     assert "exit status 0" in client._child.fate()
