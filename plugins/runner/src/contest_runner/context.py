@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from contest_core.settings import enc_hook
-from contest_runner.step import Stopped
+from contest_runner.step import OnInterrupt, Stopped
 from contest_runner.stopping import Stopping
 from contest_runner.variables import Variables
 
@@ -113,7 +113,12 @@ class StepContext:
 
     @property
     def saved(self) -> Any:
-        """What `save` kept before an interruption, as JSON reads it; None where there was none."""
+        """What `save` kept before an interruption, as JSON reads it; None where there was none.
+
+        None, too, where the job says `rerun`: the step begins anew.
+        """
+        if self._step.on_interrupt is not OnInterrupt.RESUME:
+            return None
         return self._attempt.saved_state(self._step, self._flow)
 
     async def emit(self, name: str, payload: object = None) -> None:

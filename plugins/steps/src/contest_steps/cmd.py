@@ -6,31 +6,25 @@ stop ends the whole process group, and a failure shows the end of what the comma
 
 from __future__ import annotations
 
-import asyncio
-import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from types import NoneType
 from typing import Any, ClassVar, Final
 
 from msgspec import Struct, json
 
-from contest_core import Blame, Finding, Severity
-from contest_core import Output as StatusOutput
+from contest_core import Blame, Finding
 from contest_core.wire_names import wire_name
 from contest_runner.context import StepContext
-from contest_runner.processes import Output, Process, SpawnError, describe_exit
+from contest_runner.processes import Output, Process, SpawnError
 from contest_runner.step import Expanded, Step, TargetFailed
 from contest_runner.target import Target
+from contest_steps.commands import check_executable, clean, failure, find_executable, wait_or_end
 
 CAPTURE: Final = 8 * 1024 * 1024
 """Bytes of an output that is emitted whole."""
 
 _MAX_EVENT: Final = CAPTURE
 """Bytes of an output as JSON, which may be six times as many as it has; a status has each event four times."""
-
-_SAID: Final = 400
-"""Characters of the end of stderr that go into the error itself."""
 
 
 class CmdStart(Struct, frozen=True, kw_only=True, rename=wire_name):
@@ -45,17 +39,6 @@ class CmdOutput(Struct, frozen=True, kw_only=True, rename=wire_name):
     """Payload of `CmdStdout` and `CmdStderr`."""
 
     msg: str
-
-
-def find_executable(executable: str) -> str | None:
-    """The path of an executable: an absolute one as it is, another by the server's PATH."""
-    return executable if os.path.isabs(executable) else shutil.which(executable)
-
-
-def _check_executable(executable: str) -> Iterable[Finding]:
-    if find_executable(executable) is None:
-        message = f"cannot find {executable!r} executable in PATH of the server"
-        yield Finding(severity=Severity.ERROR, code="no_executable", path="", message=message)
 
 
 class CmdParameters(Struct, frozen=True, kw_only=True):
@@ -84,7 +67,7 @@ class Cmd(Step[CmdParameters]):
         "CmdStdout": CmdOutput,
         "CmdStderr": CmdOutput,
     }
-    checks: ClassVar[Mapping[str, Callable[[Any], Iterable[Finding]]]] = {"executable": _check_executable}
+    checks: ClassVar[Mapping[str, Callable[[Any], Iterable[Finding]]]] = {"executable": check_executable}
 
     async def run(self, target: Target, parameters: CmdParameters, context: StepContext) -> None:
         """Runs the command and judges its exit status."""
@@ -107,53 +90,19 @@ class Cmd(Step[CmdParameters]):
             await context.emit("CmdStderr", CmdOutput(msg=_whole(process.stderr)))
         context.stopping.check()
         if returncode != 0:
-            raise _failure(returncode, process)
+            raise failure(returncode, process)
 
     async def _finished(
         self, argv: list[str], parameters: CmdParameters, context: StepContext
     ) -> tuple[int, Process]:
         capture = CAPTURE if parameters.emit_stdout or parameters.emit_stderr else None
-        ending: list[asyncio.Task[None]] = []
         async with await context.spawn(argv, cwd=parameters.dir or None, capture=capture) as process:
-
-            def end() -> None:
-                # A task, because what calls this cannot wait until the group is gone.
-                ending.append(asyncio.get_running_loop().create_task(process.terminate()))
-
-            try:
-                with context.stopping.calling(end):
-                    return await process.wait(), process
-            except asyncio.CancelledError:
-                # Whoever cancels has waited long enough: this kills what has not obeyed.
-                for task in ending:
-                    task.cancel()
-                raise
-            finally:
-                if ending:
-                    await asyncio.wait(ending)
+            return await wait_or_end(process, context.stopping.calling), process
 
 
 def _whole(output: Output) -> str:
     """The output, or as much of its end as an event may have."""
-    text = _clean((output.whole or b"").decode(errors="replace"))
+    text = clean((output.whole or b"").decode(errors="replace"))
     while (size := len(json.encode(text))) > _MAX_EVENT:
         text = text[len(text) - len(text) * _MAX_EVENT // size + 1 :]
     return text
-
-
-def _clean(text: str) -> str:
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-def _failure(returncode: int, process: Process) -> TargetFailed:
-    output = StatusOutput(
-        stdout=_clean(process.stdout.text()),
-        stdout_size=process.stdout.size,
-        stderr=_clean(process.stderr.text()),
-        stderr_size=process.stderr.size,
-    )
-    said = (output.stderr or output.stdout).strip()
-    last = said[-_SAID:]
-    if len(said) > _SAID:
-        last = "..." + last
-    return TargetFailed(f"{describe_exit(returncode)}{': ' + last if last else ''}", output=output)
