@@ -20,7 +20,7 @@ from contest_core.errors import (
     Unavailable,
     Unsupported,
 )
-from contest_core.events import EventMsg
+from contest_core.events import EventListMsg, EventMsg
 from contest_core.verbs import VERBS, Parameter
 
 MAX_START_KEY_BYTES: Final = 256
@@ -108,8 +108,9 @@ class Admission:
         manager = "this server's job manager"
         if lacking is None:
             return Unsupported(what=verb, by=manager)
+        asked = message.query if isinstance(message, EventListMsg) else message
         for parameter in lacking:
-            if getattr(message, parameter.argument) != parameter.default:
+            if getattr(asked, parameter.argument) != parameter.default:
                 return Unsupported(what=f"{parameter.name} of {verb}", by=manager)
         return None
 

@@ -40,6 +40,7 @@ from contest_core.responses import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from typing import Self
 
     from contest_core.client_sync import ContestSync
@@ -157,6 +158,12 @@ class Contest:
         parameters = {
             "states": ",".join(state.wire_name for state in query.states) or None,
             "tags": ",".join(query.tags) or None,
+            "requestors": ",".join(query.requestors) or None,
+            "name": query.name,
+            "since": _time_text(query.since),
+            "until": _time_text(query.until),
+            "limit": query.limit,
+            "cursor": query.cursor,
         }
         return await self._ask("list", ResponseType.LIST, ResponseDataList, parameters)
 
@@ -277,3 +284,7 @@ def _event(message: bytes) -> JobEvent | Gap:
     if "Event" in decoded:
         return msgspec.json.decode(decoded["Event"], type=JobEvent)
     raise ConnectionLost(address="the server", reason="a message of a watch is neither event nor gap")
+
+
+def _time_text(time: datetime | None) -> str | None:
+    return None if time is None else msgspec.json.encode(time).decode()[1:-1]

@@ -98,6 +98,8 @@ class ResponseDataList(ResponseData, frozen=True, kw_only=True):
     """Ascending."""
     jobs: list[JobEntry] = []
     """More about each, in the same order."""
+    cursor: str | None = None
+    """Where the next page begins, the older jobs; None where these are all."""
 
 
 class ResponseDataValidate(ResponseData, frozen=True, kw_only=True):

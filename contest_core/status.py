@@ -301,9 +301,21 @@ class Lock(Struct, frozen=True, kw_only=True, rename=wire_name):
 
 
 class JobQuery(Struct, frozen=True, kw_only=True):
-    """Which jobs `list` shows: those in any of the states that have all of the tags."""
+    """Which jobs `list` shows: those that meet every condition."""
 
     states: tuple[JobState, ...] = ()
-    """Empty is any."""
+    """In any of these; empty is any."""
     tags: tuple[str, ...] = ()
-    """Empty is no condition."""
+    """With all of these; empty is no condition."""
+    requestors: tuple[str, ...] = ()
+    """Of any of these; empty is any."""
+    name: str | None = None
+    """Of this name; `*` stands for any characters, `?` for one, and then case does not matter."""
+    since: datetime | None = None
+    """Begun then or later."""
+    until: datetime | None = None
+    """Begun before."""
+    limit: int | None = None
+    """At most so many, the newest."""
+    cursor: str | None = None
+    """Behind those of an earlier answer, which had this `Cursor`."""

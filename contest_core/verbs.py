@@ -7,6 +7,7 @@ becomes the typed argument of the API's method. It knows neither transports nor 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -128,6 +129,18 @@ def _names(value: object) -> tuple[str, ...]:
     raise ValueError("must be a list of names, or names with commas between")
 
 
+def _time(value: object) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("must be a time as text, 2026-11-25T10:00:00Z")
+    try:
+        time: datetime = msgspec.convert(value, datetime)
+        if time.tzinfo is not None:
+            return time
+    except msgspec.ValidationError:
+        pass
+    raise ValueError(f"{_shown(value)} is no time (RFC 3339): write one like 2026-11-25T10:00:00Z")
+
+
 def _states(value: object) -> tuple[JobState, ...]:
     states = []
     for name in _names(value):
@@ -238,6 +251,25 @@ VERBS: Mapping[str, Verb] = {
             parameters=(
                 _parameter("states", "states", _states, "In any of these states.", default=()),
                 _parameter("tags", "tags", _names, "With all of these tags.", default=()),
+                _parameter(
+                    "requestors",
+                    "requestors",
+                    _names,
+                    "Of any of these requestors.",
+                    capability="list.requestors",
+                    default=(),
+                ),
+                _parameter(
+                    "name", "name", _text, "Of this name; * and ? are wildcards.", capability="list.name"
+                ),
+                _parameter("since", "since", _time, "Begun then or later.", capability="list.since"),
+                _parameter("until", "until", _time, "Begun before.", capability="list.until"),
+                _parameter(
+                    "limit", "limit", _integer, "At most so many, the newest.", capability="list.limit"
+                ),
+                _parameter(
+                    "cursor", "cursor", _text, "Behind those of an earlier answer.", capability="list.cursor"
+                ),
             ),
         ),
         Verb(

@@ -10,6 +10,7 @@ import secrets
 import sys
 from asyncio import CancelledError
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -36,6 +37,9 @@ from contest_core.errors import ContestError
 from contest_core.responses import ResponseDataList, ResponseDataStart
 from contest_core.status import JobEntry, JobQuery, JobState
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
 REQUEST_WRONG = 2
 """The exit status where a descriptor is refused."""
 
@@ -49,6 +53,25 @@ _wait = click.option("-w", "--wait", is_flag=True, help="Wait for the end and ex
 def _states(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> tuple[JobState, ...]:
     """States by their wire names or in short (`completed`), several in one value with commas between."""
     return tuple(_state(name) for each in given for name in each.split(","))
+
+
+def _time(ctx: click.Context, param: click.Parameter, given: str | None) -> datetime | None:
+    """A time, a day, or how long ago. What has no zone is meant here."""
+    from datetime import datetime, timedelta
+
+    from contest_core.settings import Duration
+
+    if given is None:
+        return None
+    try:
+        return datetime.fromisoformat(given).astimezone()
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return datetime.now().astimezone() - timedelta(seconds=Duration(given).seconds)
+    except (ValueError, OverflowError):
+        hint = "write one like 2026-11-25T10:00:00Z, 2026-11-25, or how long ago, 36h"
+        raise click.BadParameter(f"{given!r} is no time; {hint}") from None
 
 
 def _state(name: str) -> JobState:
@@ -218,19 +241,40 @@ async def retry(asker: Asker, job: int, wait: bool, failed_only: bool) -> int | 
     help="In any of these states: started, completed, failed, cancelled and so on.",
 )
 @click.option("--tag", "--tags", "tags", multiple=True, metavar="TAG", help="With all of these tags.")
+@click.option(
+    "--by", "requestors", multiple=True, metavar="REQUESTOR", help="Of any of these, who had them started."
+)
+@click.option("--name", metavar="NAME", help="Of this name; * and ? are wildcards.")
+@click.option("--since", callback=_time, metavar="TIME", help="Begun then or later.")
+@click.option("--until", callback=_time, metavar="TIME", help="Begun before.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N, the newest.")
+@click.option("--cursor", metavar="CURSOR", help="Behind those of an earlier page: the older ones.")
 @asks
-async def list_(asker: Asker, states: Sequence[JobState], tags: Sequence[str]) -> None:
+async def list_(
+    asker: Asker, states: Sequence[JobState], tags: Sequence[str], requestors: Sequence[str], **more: Any
+) -> None:
     """List jobs, the newest first.
 
-    --state and --tag may be given several times, or with commas between.
+    --state, --tag and --by may be given several times, or with commas between. A TIME is one like
+    2026-11-25T10:00:00Z, a day like 2026-11-25, or how long ago: 90m, 36h.
     """
-    query = JobQuery(
-        states=tuple(states),
-        tags=tuple(tag for given in tags for tag in given.split(",") if tag),
-    )
+    query = JobQuery(states=tuple(states), tags=_split(tags), requestors=_split(requestors), **more)
+    for name in _FILTERS:
+        if getattr(query, name):
+            await asker.need(f"list.{name}", "--by" if name == "requestors" else f"--{name}")
     data = await asker.result(asker.contest.list(query))
     if not asker.as_json:
         _show_jobs(data)
+        if data.cursor is not None:
+            say(f"there are older ones: --cursor {data.cursor}")
+
+
+_FILTERS = ("requestors", "name", "since", "until", "limit", "cursor")
+"""What the server has to offer: ConTest's own servers would ignore it."""
+
+
+def _split(given: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for names in given for name in names.split(",") if name)
 
 
 def _show_jobs(data: ResponseDataList) -> None:

@@ -448,3 +448,44 @@ def test_status_asks_for_no_events_where_people_read_it(invoke: Invoke, server: 
     server.offer("status")
     invoke("status", "7")
     assert "events" not in server.calls("status")[3]
+
+
+def test_the_filters_of_a_list_are_sent_and_the_next_page_is_told(invoke: Invoke, server: Any) -> None:
+    server.offer("list.requestors", "list.name", "list.since", "list.until", "list.limit")
+    jobs = [server.entry(1)]
+    server.answers["list"] = [server.answer(ResponseDataList(job_ids=[1], jobs=jobs, cursor="c1"))]
+    result = invoke(
+        "list",
+        "--by",
+        "ann,bob",
+        "--by",
+        "eve",
+        "--name",
+        "n*",
+        "--since",
+        "2026-11-25T10:00:00+01:00",
+        "--limit",
+        "1",
+    )
+    assert result.exit_code == 0, result.stderr
+    sent = server.calls("list")[0]
+    assert (sent["requestors"], sent["name"], sent["limit"]) == ("ann,bob,eve", "n*", 1)
+    assert sent["since"] in ("2026-11-25T09:00:00Z", "2026-11-25T10:00:00+01:00")
+    assert result.stderr == "there are older ones: --cursor c1\n"
+
+
+def test_a_filter_that_the_server_does_not_offer_is_not_sent(invoke: Invoke, server: Any) -> None:
+    result = invoke("list", "--name", "x")
+    assert result.exit_code == 2
+    assert "--name is not offered" in result.stderr
+    assert server.calls("list") == []
+
+
+def test_a_time_may_be_a_day_or_how_long_ago(invoke: Invoke, server: Any) -> None:
+    server.offer("list.since", "list.until")
+    for given in ("2026-11-25", "36h", "90m"):
+        server.answers["list"] = [server.answer(ResponseDataList(job_ids=[]))]
+        assert invoke("list", "--since", given).exit_code == 0
+    result = invoke("list", "--until", "yesterday")
+    assert result.exit_code == 2
+    assert "is no time; write one like" in result.stderr

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from contest_core import (
+    Cursor,
     EncodedJSON,
     JobEntry,
     JobReport,
@@ -30,6 +31,7 @@ from contest_core import (
 )
 from contest_core.client import MAX_ANSWER_BYTES
 from contest_core.events import EventListMsg, EventStatusMsg
+from contest_runner.cursors import JOBS, make_cursor, read_cursor
 from contest_runner.job import Job
 from contest_runner.status_parts import (
     Piece,
@@ -42,7 +44,7 @@ from contest_runner.status_parts import (
 )
 from contest_runner.status_tree import RunTree, unpack
 from contest_runner.store import JobRow, ReportRow, RunRow, Store
-from contest_runner.times import moment
+from contest_runner.times import microseconds, moment
 
 CACHE_BYTES: Final = 8 * 1024 * 1024
 """What encoded answers and runs may take in memory."""
@@ -216,9 +218,27 @@ class Answers:
         if kept is not None:
             return kept
         generation = self._generation
-        rows = await self._store.jobs(states=[int(state) for state in query.states], tags=query.tags)
+        rows = await self._store.jobs(
+            states=[int(state) for state in query.states],
+            tags=query.tags,
+            requestors=query.requestors,
+            name=query.name,
+            since=microseconds(query.since),
+            until=microseconds(query.until),
+            # One more than is asked for tells whether there are more.
+            limit=None if query.limit is None else query.limit + 1,
+            before=None
+            if query.cursor is None
+            else read_cursor(self._store, JOBS, Cursor(query.cursor), parameter="cursor"),
+        )
+        cursor = None
+        if query.limit is not None and len(rows) > query.limit:
+            rows = rows[: query.limit]
+            cursor = str(make_cursor(self._store, JOBS, rows[-1].job_id))
         rows.sort(key=lambda row: row.job_id)
-        data = ResponseDataList(job_ids=[row.job_id for row in rows], jobs=[_entry(row) for row in rows])
+        data = ResponseDataList(
+            job_ids=[row.job_id for row in rows], jobs=[_entry(row) for row in rows], cursor=cursor
+        )
         answer = EncodedJSON(msgspec.json.encode(data))
         if generation == self._generation and len(answer.json) < CACHE_BYTES // 8 and len(self._lists) < 8:
             self._lists[query] = answer

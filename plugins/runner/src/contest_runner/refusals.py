@@ -19,7 +19,10 @@ from contest_runner.store import StoreClosed, StoreError
 MAX_START_KEY_BYTES: Final = 256
 
 MAX_ASKED: Final = 64
-"""Tags, and states, that one `list` may ask for."""
+"""Tags, states and requestors that one `list` may ask for."""
+
+MAX_PAGE: Final = 100_000
+"""Jobs that it may ask for."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,7 +61,11 @@ class InvalidQuery(Refusal):
 
 def check_query(query: JobQuery) -> None:
     """Raises `InvalidQuery` for what cannot be tags of a job, and for more tags or states than anybody means."""
-    for what, asked in (("tags", query.tags), ("states", query.states)):
+    for what, asked in (
+        ("tags", query.tags),
+        ("states", query.states),
+        ("requestors", query.requestors),
+    ):
         if len(asked) > MAX_ASKED:
             raise InvalidQuery(f"{len(asked):,} {what} are asked for, the limit is {MAX_ASKED}")
     for tag in query.tags:
@@ -66,6 +73,8 @@ def check_query(query: JobQuery) -> None:
             raise InvalidQuery(f"{tag[:60]!r} is not a valid tag: letters, digits, _ and -")
     if len(set(query.tags)) < len(query.tags):
         raise InvalidQuery("a tag is there twice")
+    if query.limit is not None and not 0 < query.limit <= MAX_PAGE:
+        raise InvalidQuery(f"a limit is from 1 to {MAX_PAGE:,}, not {query.limit}")
 
 
 def check_start_key(start_key: str | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from contest_core import ZERO_TIME
 
@@ -10,6 +10,15 @@ from contest_core import ZERO_TIME
 def moment(microseconds: int | None) -> datetime:
     """The UTC time of so many microseconds since the epoch; ConTest's zero time for None."""
     return ZERO_TIME if microseconds is None else datetime.fromtimestamp(microseconds / 1e6, UTC)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def microseconds(time: datetime | None) -> int | None:
+    """A time as the store has it."""
+    return None if time is None else (time - _EPOCH) // _MICROSECOND
 
 
 def seconds(nanoseconds: int) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from contextlib import suppress
 from types import TracebackType
@@ -16,13 +15,13 @@ from contest_core import (
     EventData,
     Gap,
     Header,
-    InvalidParameters,
     JobEvent,
     JobState,
     TargetInfo,
     UnknownJob,
     Watch,
 )
+from contest_runner.cursors import make_cursor, read_cursor
 from contest_runner.refusals import refuses_for_store
 from contest_runner.store import EventRow, Store, StoreError
 from contest_runner.times import moment
@@ -33,28 +32,7 @@ if TYPE_CHECKING:
 _PAGE: Final = 500
 """Events read together: what one watch holds in memory."""
 
-_CURSOR = re.compile(r"1\.([^.]+)\.([^.]+)\.(all|[0-9]{1,19})\.([0-9]{1,18})", re.ASCII)
-
 _ENDS = frozenset(f"JobState{name}" for name in ("Completed", "Failed", "Cancelled", "CancellationFailed"))
-
-
-def make_cursor(store: Store, job_id: int | None, position: int) -> Cursor:
-    """A cursor behind a feed position: format, store, incarnation, feed, position."""
-    feed = "all" if job_id is None else str(job_id)
-    return Cursor(f"1.{store.id}.{store.incarnation}.{feed}.{position}")
-
-
-def read_cursor(store: Store, job_id: int | None, cursor: Cursor) -> int:
-    """The feed position of a cursor. Raises `InvalidParameters` for one of another store or feed."""
-    match = _CURSOR.fullmatch(str(cursor))
-    if match is None:
-        raise InvalidParameters(reason="the cursor is none of ours", parameter="since")
-    store_id, incarnation, feed, position = match.groups()
-    if (store_id, incarnation) != (store.id, store.incarnation):
-        raise InvalidParameters(reason="the cursor is of another store", parameter="since")
-    if feed != ("all" if job_id is None else str(job_id)):
-        raise InvalidParameters(reason=f"the cursor is of another feed ({feed})", parameter="since")
-    return int(position)
 
 
 _LAST_READ: Final = 1.0

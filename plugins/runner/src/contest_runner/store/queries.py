@@ -68,6 +68,8 @@ def jobs(
     tags: Collection[str],
     requestors: Collection[str],
     name: str | None,
+    since: int | None,
+    until: int | None,
     limit: int | None,
     before: int | None,
 ) -> list[JobRow]:
@@ -78,12 +80,23 @@ def jobs(
     if requestors:
         conditions.append(_jobs.requestor.in_(set(requestors)))
     if name is not None:
-        conditions.append(_jobs.name == name)
+        conditions.append(_named(name))
+    if since is not None:
+        conditions.append(_jobs.start_time >= since)
+    if until is not None:
+        conditions.append(_jobs.start_time < until)
     if before is not None:
         conditions.append(_jobs.job_id < before)
     if tags:
         conditions.append(_jobs.job_id.in_(_with_all(set(tags))))
     return _rows(connection, _JOB.where(*conditions).order_by(_jobs.job_id.desc()).limit(limit))
+
+
+def _named(name: str) -> ColumnElement[bool]:
+    if "*" not in name and "?" not in name:
+        return _jobs.name == name
+    plain = name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return _jobs.name.ilike(plain.replace("*", "%").replace("?", "_"), escape="\\")
 
 
 def _with_all(tags: Collection[str]) -> Select[Any]:

@@ -274,10 +274,13 @@ class Store:
         tags: Collection[str] = (),
         requestors: Collection[str] = (),
         name: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
         limit: int | None = None,
         before: int | None = None,
     ) -> list[JobRow]:
-        """The jobs in any of the states, with all of the tags, of any of the requestors; the newest first.
+        """The jobs in any of the states, with all of the tags, of any of the requestors, of the name (`*` and `?` are
+        wildcards), begun from `since` on and before `until`; the newest first.
 
         Empty is no condition. `limit` and `before` (a job's number) page through them.
         """
@@ -287,6 +290,8 @@ class Store:
             tags=tags,
             requestors=requestors,
             name=name,
+            since=since,
+            until=until,
             limit=limit,
             before=before,
         )
