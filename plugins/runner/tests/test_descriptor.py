@@ -429,3 +429,89 @@ def test_any_text_gives_findings(text: str) -> None:
     with Lab(Path()) as lab:
         reading = asyncio.run(_read(lab, text))
     assert errors(reading.findings)
+
+
+TWENTY = {
+    "JobNam": "twenty",
+    "Version": "2.0",
+    "Runs": "many",
+    "RunInterval": "5 parsecs",
+    "Tags": ["ok", "ok", "bad tag", 5],
+    "Colour": "red",
+    "TestDescriptors": [
+        {
+            "TargetManagerName": "TargetLisst",
+            "TargetManagerReleaseParameters": {},
+            "Disabled": "no",
+            "TestFetcherName": "literal",
+            "TestFetcherFetchParameters": {
+                "TestName": "",
+                "Steps": [
+                    {"name": "cmdd", "label": "one", "parameters": {}},
+                    {
+                        "name": "cmd",
+                        "label": "1two",
+                        "parameters": {"executabel": ["x"], "emit_stdout": ["maybe"]},
+                    },
+                    {
+                        "name": "sleep",
+                        "label": "three",
+                        "OnInterrupt": "panic",
+                        "parameters": {"duration": ["5 m"]},
+                    },
+                    {"name": "echo", "label": "three", "parameters": {"text": ["{{ .ID "]}},
+                    {"name": "echo", "label": "four", "parameters": {"text": "no list", "tex": ["x"]}},
+                    {"name": "echo", "label": "five", "parameters": {"text": ['{{ StringVar "nope.x" }}']}},
+                    {"label": "six"},
+                    "seven",
+                ],
+            },
+        },
+        7,
+    ],
+    "Reporting": {
+        "RunReporters": [{"Name": "TargetSucces"}, {"Name": "TargetSuccess", "Parameters": {}}, None]
+    },
+}
+
+TWENTY_PLACES = {
+    "": "missing",
+    "/JobNam": "unknown_key",
+    "/Version": "version",
+    "/Runs": "wrong_type",
+    "/RunInterval": "wrong_type",
+    "/Tags/1": "duplicate",
+    "/Tags/2": "bad_tag",
+    "/Tags/3": "wrong_type",
+    "/Colour": "unknown_key",
+    f"{T}/TargetManagerName": "unknown_target_manager",
+    f"{T}/Disabled": "wrong_type",
+    f"{T}/TestFetcherFetchParameters/TestName": "missing",
+    f"{T}/TestFetcherFetchParameters/Steps/0/name": "unknown_step",
+    f"{T}/TestFetcherFetchParameters/Steps/1/label": "bad_label",
+    f"{T}/TestFetcherFetchParameters/Steps/1/parameters": "missing_parameter",
+    f"{T}/TestFetcherFetchParameters/Steps/1/parameters/executabel": "unknown_key",
+    f"{T}/TestFetcherFetchParameters/Steps/1/parameters/emit_stdout": "bad_parameter",
+    f"{T}/TestFetcherFetchParameters/Steps/2/OnInterrupt": "invalid",
+    f"{T}/TestFetcherFetchParameters/Steps/2/parameters/duration": "bad_parameter",
+    f"{T}/TestFetcherFetchParameters/Steps/3/label": "duplicate",
+    f"{T}/TestFetcherFetchParameters/Steps/3/parameters/text/0": "bad_template",
+    f"{T}/TestFetcherFetchParameters/Steps/4/parameters/text": "wrong_type",
+    f"{T}/TestFetcherFetchParameters/Steps/4/parameters/tex": "unknown_key",
+    f"{T}/TestFetcherFetchParameters/Steps/5/parameters/text/0": "unknown_variable",
+    f"{T}/TestFetcherFetchParameters/Steps/6": "missing",
+    f"{T}/TestFetcherFetchParameters/Steps/7": "wrong_type",
+    "/TestDescriptors/1": "wrong_type",
+    "/Reporting/RunReporters/0/Name": "unknown_reporter",
+    "/Reporting/RunReporters/1/Parameters": "missing",
+    "/Reporting/RunReporters/2": "wrong_type",
+}
+
+
+async def test_a_job_with_many_mistakes_is_told_each_at_its_place_and_none_that_follows_from_another(
+    lab: Lab,
+) -> None:
+    reading = await lab.read(TWENTY)
+    assert reading.plan is None
+    assert {finding.path: finding.code for finding in reading.findings} == TWENTY_PLACES
+    assert len(reading.findings) == len(TWENTY_PLACES)

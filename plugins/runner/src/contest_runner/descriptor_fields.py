@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from contest_core import Duration
+from contest_runner.walk import Whole
 
 MAX_TESTS: Final = 1_000
 MAX_STEPS: Final = 1_000
@@ -30,7 +31,7 @@ MAX_BRACKETS: Final = 1_000_000
 """`[` and `{` in the text: so much is parsed in one go, during which nothing else happens in the process."""
 
 
-class _Fields(Struct, kw_only=True, forbid_unknown_fields=True):
+class _Fields(Whole, kw_only=True, forbid_unknown_fields=True):
     """What may be decoded at once where it is spelt exactly; the walk takes it otherwise, too."""
 
 
@@ -47,8 +48,8 @@ Reporters = Annotated[list[ReporterFields], Meta(max_length=MAX_REPORTERS, title
 class ReportingFields(_Fields, rename="pascal"):
     """All reporters."""
 
-    run_reporters: Reporters = []
-    final_reporters: Reporters = []
+    run_reporters: Reporters = msgspec.field(default_factory=list)
+    final_reporters: Reporters = msgspec.field(default_factory=list)
 
 
 class RetryFields(_Fields, rename="pascal"):
@@ -82,7 +83,9 @@ class StepFields(_Fields):
 
     name: str = ""
     label: str = ""
-    parameters: Annotated[dict[str, list[Any]], Meta(max_length=MAX_PARAMETERS, title="parameters")] = {}
+    parameters: Annotated[dict[str, list[Any]], Meta(max_length=MAX_PARAMETERS, title="parameters")] = (
+        msgspec.field(default_factory=dict)
+    )
     variables_mapping: Annotated[dict[str, str], Meta(max_length=MAX_PARAMETERS, title="variables")] = (
         msgspec.field(name="VariablesMapping", default_factory=dict)
     )
@@ -98,10 +101,12 @@ class JobFields(_Fields, rename="pascal"):
 
     job_name: str = ""
     version: str = ""
-    tags: Annotated[list[str], Meta(max_length=MAX_TAGS, title="tags")] = []
+    tags: Annotated[list[str], Meta(max_length=MAX_TAGS, title="tags")] = msgspec.field(default_factory=list)
     runs: int = 0
     run_interval: Duration = Duration(0)
-    test_descriptors: Annotated[list[TestFields], Meta(max_length=MAX_TESTS, title="tests")] = []
+    test_descriptors: Annotated[list[TestFields], Meta(max_length=MAX_TESTS, title="tests")] = msgspec.field(
+        default_factory=list
+    )
     reporting: ReportingFields = msgspec.field(default_factory=ReportingFields)
     target_manager_acquire_timeout: Duration | None = None
     target_manager_release_timeout: Duration | None = None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from logging import Logger, LoggerAdapter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
-from contest_core import Duration, JobStatus, RunStatus, Secret
+from contest_core import Duration, JobEntry, JobStatus, RunStatus, Secret
 from contest_core.settings import dec_hook
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ class FetchedTest(Struct, frozen=True, kw_only=True):
     steps: Any
     """The list of step descriptors, as parsed JSON: the descriptor's reader checks it like any other."""
     path: str = "/Steps"
-    """Where in the fetcher's parameters the list stands, as a JSON pointer; empty where it stands elsewhere."""
+    """Where in the fetcher's parameters the list stands, or what says where, as a JSON pointer."""
+    text: str | None = None
+    """The list as JSON, where it stands elsewhere: parameters that are no texts are taken as they are written there."""
 
 
 class FetchContext(Struct, frozen=True, kw_only=True):
@@ -126,6 +128,10 @@ class ReportResult(Struct, frozen=True, kw_only=True):
     """Any JSON."""
 
 
+async def _no_entry() -> JobEntry | None:
+    return None
+
+
 class ReportContext(Struct, frozen=True, kw_only=True):
     """What a reporter may use."""
 
@@ -133,6 +139,8 @@ class ReportContext(Struct, frozen=True, kw_only=True):
     key: str
     """The same for repeats of one report: a report may be made twice after a crash."""
     log: LoggerAdapter[Logger]
+    entry: Callable[[], Awaitable[JobEntry | None]] = _no_entry
+    """What `list` says of the job: its name, tags, requestor. It is read when it is asked for."""
 
 
 class Reporter(ABC, Generic[R, F]):

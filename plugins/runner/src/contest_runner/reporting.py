@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from contest_core import Blame, JobStatus, Report, RunStatus
+from contest_core import Blame, JobEntry, JobState, JobStatus, Report, RunStatus
 from contest_runner.bounded import JobStopped, guarded, while_running
 from contest_runner.catalog import Catalog
 from contest_runner.job import Job
@@ -70,13 +70,31 @@ class Reporting:
         key: str,
         status: RunStatus | JobStatus,
     ) -> ReportResult:
-        context = ReportContext(job_id=job.id, key=key, log=job.log)
+        context = ReportContext(job_id=job.id, key=key, log=job.log, entry=lambda: self._entry(job.id))
         reporter = kind()
         if isinstance(status, RunStatus):
             of_run = _parameters(plan, kind.RunParameters)
             return await guarded(lambda: reporter.run_report(status, of_run, context))
         of_job = _parameters(plan, kind.FinalParameters)
         return await guarded(lambda: reporter.final_report(status, of_job, context))
+
+    async def _entry(self, job_id: int) -> JobEntry | None:
+        """What a list says of a job, to those who ask for it."""
+        row = await self._store.job(job_id)
+        if row is None:
+            return None
+        return JobEntry(
+            job_id=row.job_id,
+            name=row.name,
+            state_name=JobState(row.state).wire_name,
+            verdict=row.verdict,
+            flaky=row.flaky,
+            requestor=row.requestor,
+            principal=row.principal,
+            tags=list(row.tags),
+            start_time=None if row.start_time is None else moment(row.start_time),
+            end_time=None if row.end_time is None else moment(row.end_time),
+        )
 
     def judges(self, job: Job, row: ReportRow) -> bool:
         """Whether a reporter's word counts for the verdict; of one that is gone it does not."""

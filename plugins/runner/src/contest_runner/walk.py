@@ -33,6 +33,14 @@ MAX_FINDINGS_LENGTH: Final = 1_000_000
 _OWN_TYPES = (Duration, ByteSize, Secret)
 
 
+class Whole(Struct, kw_only=True):
+    """A struct whose members all have defaults: where one cannot be read the others are, and what comes of them.
+
+    The document is refused; so that everything is said at once, a default stands for what could not be read, and of
+    that nothing more is said.
+    """
+
+
 class Enough(Exception):
     """The document is refused, and there are as many findings as are kept: nobody has to read on."""
 
@@ -51,6 +59,8 @@ class Walk:
         self.nearest = Nearest()
         self._work = work or Work()
         self._places: dict[tuple[str, str], str] = {}
+        self._unread: set[str] = set()
+        """Places for which a default stands."""
         self._length = 0
 
     # --- findings
@@ -72,6 +82,8 @@ class Walk:
 
         Raises `Enough` where that is so and the document is refused.
         """
+        if self._unread and self._is_unread(finding.path):
+            return
         first_error = finding.severity == Severity.ERROR and not self.refused
         self.refused = self.refused or first_error
         if not self.full or first_error:
@@ -84,6 +96,17 @@ class Walk:
         if self.full and self.refused:
             raise Enough
 
+    def _is_unread(self, path: str) -> bool:
+        while path not in self._unread:
+            if not path:
+                return False
+            path = path.rpartition("/")[0]
+        return True
+
+    def lacks(self, path: str) -> bool:
+        """Whether a default stands for something there or in it: what seems to be missing may be what was meant."""
+        return any(unread == path or unread.startswith(f"{path}/") for unread in self._unread)
+
     def place(self, path: str, key: str) -> str:
         """Where a member of the object at `path` stands, as it is spelt there; the object, where it is not."""
         return self._places.get((path, key), path)
@@ -92,6 +115,10 @@ class Walk:
 
     def read(self, value: Any, kind: Any, path: str) -> Any:
         """The typed value, or `BAD`. Raises `Enough`, and `Aborted` where nobody waits for it any more."""
+        return self._read(value, kind, path)
+
+    def _read(self, value: Any, kind: Any, path: str, *, whole: bool = False) -> Any:
+        """With `whole`, an entry of a list or an object that cannot be read is replaced, as in a `Whole`."""
         self._work.check()
         kind, optional = plain(kind)
         if value is None and optional:
@@ -105,9 +132,9 @@ class Walk:
             return self._object(value, kind, path)
         origin, inner = get_origin(kind), get_args(kind)
         if origin in (list, Sequence) or (origin is tuple and inner[1:] == (...,)):
-            return self._list(value, inner[0], path, tuple if origin is tuple else list)
+            return self._list(value, inner[0], path, tuple if origin is tuple else list, whole=whole)
         if origin in (dict, Mapping) and inner[0] in (str, Any):
-            return self._mapping(value, inner[1], path)
+            return self._mapping(value, inner[1], path, whole=whole)
         if kind is Raw:
             return Raw(msgspec.json.encode(value))
         if kind is Any or kind is object:
@@ -131,7 +158,7 @@ class Walk:
         fields = _fields(kind)
         given = self._members(value, fields, path)
         arguments: dict[str, Any] = {}
-        bad = False
+        bad, whole = False, issubclass(kind, Whole)
         for field in fields.values():
             if field.key not in given:
                 if field.required:
@@ -141,7 +168,11 @@ class Walk:
             member = given[field.key]
             if member is None and not field.required and not field.null_is_wrong:
                 continue
-            read = self.read(member, field.kind, self.place(path, field.key))
+            place = self.place(path, field.key)
+            read = self._read(member, field.kind, place, whole=whole)
+            if read is BAD and whole:
+                self._unread.add(place)
+                continue
             bad = bad or read is BAD
             arguments[field.name] = read
         if bad:
@@ -178,7 +209,7 @@ class Walk:
         message = f"{first!r} and {second!r} are one key, and the later one counts: {second!r}"
         self.warning("duplicate_key", f"{path}/{pointer(first)}", message)
 
-    def _list(self, value: Any, kind: Any, path: str, make: type) -> Any:
+    def _list(self, value: Any, kind: Any, path: str, make: type, *, whole: bool) -> Any:
         if value is None:
             return make()
         if not isinstance(value, list):
@@ -187,16 +218,27 @@ class Walk:
             return make(value)
         if (quick := _at_once(value, kind)) is not None:
             return make(quick)
-        items = [self.read(item, kind, f"{path}/{number}") for number, item in enumerate(value)]
+        items = [
+            self._entry(item, kind, f"{path}/{number}", whole=whole) for number, item in enumerate(value)
+        ]
         return BAD if any(item is BAD for item in items) else make(items)
 
-    def _mapping(self, value: Any, kind: Any, path: str) -> Any:
+    def _mapping(self, value: Any, kind: Any, path: str, *, whole: bool) -> Any:
         if value is None:
             return {}
         if not isinstance(value, dict):
             return self._wrong(value, "an object", path)
-        read = {key: self.read(item, kind, f"{path}/{pointer(key)}") for key, item in value.items()}
+        read = {
+            key: self._entry(item, kind, f"{path}/{pointer(key)}", whole=whole) for key, item in value.items()
+        }
         return BAD if any(item is BAD for item in read.values()) else read
+
+    def _entry(self, item: Any, kind: Any, path: str, *, whole: bool) -> Any:
+        read = self._read(item, kind, path, whole=whole)
+        if read is BAD and (whole or _is_whole(kind)):
+            self._unread.add(path)
+            return _stand_in(kind)
+        return read
 
     def _leaf(self, value: Any, kind: Any, path: str) -> Any:
         if kind in _OWN_TYPES and not isinstance(value, str):
@@ -211,6 +253,17 @@ class Walk:
     def _wrong(self, value: Any, wanted: str, path: str) -> Any:
         self.error("wrong_type", path, f"must be {wanted}, is {named(value)}")
         return BAD
+
+
+def _is_whole(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Whole)
+
+
+def _stand_in(kind: Any) -> Any:
+    """What stands for an entry that cannot be read; `BAD` where nothing can."""
+    kind, _ = plain(counted(kind)[0])
+    made = get_origin(kind) or kind
+    return made() if made in (list, dict, str, int) or _is_whole(made) else BAD
 
 
 class ExactWalk(Walk):

@@ -81,8 +81,9 @@ class JobReader:
             walk.error("out_of_range", walk.place("", "RunInterval"), "must not be negative")
         if not read.test_descriptors:
             walk.error("missing", walk.place("", "TestDescriptors"), "there has to be at least one test")
-        if not read.reporting.run_reporters and not read.reporting.final_reporters:
-            walk.error("missing", walk.place("", "Reporting"), "there has to be at least one reporter")
+        reporting, place = read.reporting, walk.place("", "Reporting")
+        if not (reporting.run_reporters or reporting.final_reporters or walk.lacks(place)):
+            walk.error("missing", place, "there has to be at least one reporter")
 
     def _tags(self, tags: list[str]) -> None:
         walk = self._desk.walk

@@ -19,20 +19,26 @@ from contest_runner.walk import pointer
 _REFERENCE = re.compile(r"([A-Za-z][A-Za-z0-9_]*)\.([A-Za-z][A-Za-z0-9_]*)", re.ASCII)
 
 
-def check_references(desk: Desk, steps: Sequence[BoundStep], path: str) -> None:
-    """Tells of the variables that no step before has set. `path` is where the steps stand."""
-    if not any(True for step in steps for _ in step.references):
+def check_references(desk: Desk, steps: Sequence[tuple[str, BoundStep | None]], path: str) -> None:
+    """Tells of the variables that no step before has set. `path` is where the steps stand.
+
+    The steps are given with their labels; one that could not be read may set anything.
+    """
+    if not any(True for _, step in steps if step is not None for _ in step.references):
         return
-    labels = [step.label for step in steps]
+    labels = [label for label, _ in steps]
     known: dict[str, frozenset[str] | None] = {}
-    for number, step in enumerate(steps):
+    for number, (label, step) in enumerate(steps):
+        if step is None:
+            known[label] = None
+            continue
         place = desk.walk.place(f"{path}/{number}", "parameters")
         for key, index, reference in step.references:
-            if wrong := _wrong(desk, reference, step.label, labels, known):
+            if wrong := _wrong(desk, reference, label, labels, known):
                 message, nearest = wrong
                 where = f"{place}/{pointer(key)}/{index}"
                 _warn(desk, where, message, nearest)
-        known[step.label] = _outputs(desk, step, f"{path}/{number}")
+        known[label] = _outputs(desk, step, f"{path}/{number}")
 
 
 def _wrong(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from contest_core import Finding
@@ -13,6 +14,7 @@ from contest_runner.descriptor_fields import MAX_STEPS_OF_JOB, MAX_VALUES_OF_JOB
 from contest_runner.faults import describe
 from contest_runner.parts import FetchedTest
 from contest_runner.plan import StepPlan
+from contest_runner.raw_json import RawTexts
 from contest_runner.step import BaseStep, OnInterrupt
 from contest_runner.walk import BAD, Enough, pointer
 
@@ -35,18 +37,24 @@ def read_steps(desk: Desk, fetched: FetchedTest, path: str) -> tuple[BoundStep, 
     if not read:
         desk.walk.error("missing", where, "at least one step is required per test")
     _count(desk, read, where)
-    steps = [_step(desk, step, f"{where}/{number}", number) for number, step in enumerate(read)]
+    written = _texts(desk, fetched, where)
+    steps = [_step(desk, step, f"{where}/{number}", number, written) for number, step in enumerate(read)]
     seen: set[str] = set()
     for number, step in enumerate(read):
         if step.label and step.label in seen:
             place = desk.walk.place(f"{where}/{number}", "label")
             desk.walk.error("duplicate", place, f"a second step is labelled {step.label[:64]!r}")
         seen.add(step.label)
-    if None in steps:
-        return None
-    bound = tuple(step for step in steps if step)
-    check_references(desk, bound, where)
-    return bound
+    check_references(desk, [(fields.label, step) for fields, step in zip(read, steps, strict=True)], where)
+    return None if None in steps else tuple(step for step in steps if step)
+
+
+def _texts(desk: Desk, fetched: FetchedTest, path: str) -> Callable[[str], str]:
+    """Gives what is written at a place in the descriptor, or where the fetcher has the steps from."""
+    if fetched.text is None:
+        return desk.texts.at
+    elsewhere = RawTexts(fetched.text)
+    return lambda place: elsewhere.at(place.removeprefix(path))
 
 
 def _count(desk: Desk, steps: list[StepFields], path: str) -> None:
@@ -63,20 +71,23 @@ def _count(desk: Desk, steps: list[StepFields], path: str) -> None:
             raise Enough
 
 
-def _step(desk: Desk, step: StepFields, path: str, position: int) -> BoundStep | None:
+def _step(
+    desk: Desk, step: StepFields, path: str, position: int, written: Callable[[str], str]
+) -> BoundStep | None:
     desk.work.check()
     desk.later(step, path)
     _label(desk, step, path)
     walk = desk.walk
-    if step.on_interrupt is not None and step.on_interrupt not in OnInterrupt.__members__.values():
+    on_interrupt = step.on_interrupt
+    if on_interrupt is not None and on_interrupt not in OnInterrupt.__members__.values():
+        on_interrupt = None
         walk.error("invalid", walk.place(path, "OnInterrupt"), f"must be one of {', '.join(OnInterrupt)}")
-        return None
     name = desk.known(desk.catalog.steps, step.name, "name", walk.place(path, "name"))
     if name is None:
         return None
     place = walk.place(path, "parameters")
-    parameters = _as_written(desk, desk.catalog.step(name), step.parameters, place)
-    plan = StepPlan(name=name, label=step.label, parameters=parameters, on_interrupt=step.on_interrupt)
+    parameters = _as_written(written, desk.catalog.step(name), step.parameters, place)
+    plan = StepPlan(name=name, label=step.label, parameters=parameters, on_interrupt=on_interrupt)
     return _bound(desk, plan, position, path, place)
 
 
@@ -102,7 +113,7 @@ def _bound(desk: Desk, plan: StepPlan, position: int, path: str, place: str) -> 
 
 
 def _as_written(
-    desk: Desk, code: type[BaseStep[Any]], parameters: dict[str, list[Any]], path: str
+    written: Callable[[str], str], code: type[BaseStep[Any]], parameters: dict[str, list[Any]], path: str
 ) -> dict[str, list[Any]]:
     """The parameters with objects, lists and fractions as the JSON text that stands in the descriptor.
 
@@ -112,7 +123,7 @@ def _as_written(
     rest = rest_of(code, parameters)
     return {
         key: [
-            desk.texts.at(f"{path}/{pointer(key)}/{number}")
+            written(f"{path}/{pointer(key)}/{number}")
             if key in rest or isinstance(value, _WRITTEN)
             else value
             for number, value in enumerate(values)
