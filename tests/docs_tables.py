@@ -15,7 +15,7 @@ from contest_core.config_schema import schema, struct_schema
 from contest_core.errors import ERRORS, ContestError, Refusal, RequestError, ServerError
 from contest_core.plugins import load_plugins
 from contest_core.verbs import VERBS
-from contest_steps import cmd, echo, literal, sleep, target_success
+from contest_steps import cmd, echo, literal, report_file, sleep, target_success
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -154,4 +154,6 @@ def tables() -> dict[str, Callable[[], list[str]]]:
         "literal": step_parameters(literal.LiteralParameters),
         "TargetSuccess run": step_parameters(target_success.SuccessRunParameters),
         "TargetSuccess final": step_parameters(target_success.SuccessFinalParameters),
+        "report file run": step_parameters(report_file.RunFileParameters),
+        "report file final": step_parameters(report_file.FinalFileParameters),
     }

@@ -71,7 +71,14 @@ PAGES = [
 ]
 """Where the tests run against wheels, the plugins' own pages are not there."""
 
-RUN = ("getting-started.md", "configuration.md", "wires.md", "http/README.md", "stdio/README.md")
+RUN = (
+    "getting-started.md",
+    "reports.md",
+    "configuration.md",
+    "wires.md",
+    "http/README.md",
+    "stdio/README.md",
+)
 """Pages whose console blocks are run as they are."""
 
 RUN_PAGES = [page for page in PAGES if str(page).endswith(RUN)]
