@@ -23,6 +23,7 @@ from contest_runner.exact import check_length
 from contest_runner.nearest import Nearest
 from contest_runner.parts import decode_part
 from contest_runner.plan import Plan, StepPlan
+from contest_runner.ready import ready
 from contest_runner.step import EXPANDED, REST, AllTargetsStep, BaseStep, OnInterrupt, ThreadStep
 from contest_runner.target import Target
 from contest_runner.templates import Template, TemplateError
@@ -155,7 +156,7 @@ def convert_text(text: str, kind: Any) -> Any:
     try:
         if get_origin(kind) is Literal or (isinstance(kind, type) and issubclass(kind, Enum)):
             return msgspec.convert(text, kind, strict=False)
-        return msgspec.json.decode(text, type=kind, dec_hook=dec_hook)
+        return msgspec.json.decode(text, type=ready(kind), dec_hook=dec_hook)
     except msgspec.ValidationError as error:
         raise ValueError(in_words(error, kind)) from None
     except (msgspec.MsgspecError, RecursionError) as error:

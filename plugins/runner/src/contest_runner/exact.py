@@ -16,6 +16,7 @@ from msgspec import Meta, Raw, Struct
 
 from contest_core import ByteSize, Duration
 from contest_core.settings import dec_hook
+from contest_runner.ready import ready
 
 MAX_QUANTITY: Final = 1_000
 """Characters of a duration or a size."""
@@ -27,11 +28,11 @@ class Inexact(Exception):
 
 def exactly(value: Any, kind: Any) -> Any:
     """The typed value. Raises `Inexact`."""
-    twin = _twin_of(kind)
+    twin = ready(_twin_of(kind))
     try:
         if twin is not kind:
             msgspec.convert(value, twin, dec_hook=of_text)
-        return msgspec.convert(value, kind, dec_hook=of_text)
+        return msgspec.convert(value, ready(kind), dec_hook=of_text)
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
         raise Inexact from error
 

@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 
 from contest_core import Duration, JobEntry, JobStatus, RunStatus, Secret
 from contest_core.settings import dec_hook
+from contest_runner.ready import ready
 
 if TYPE_CHECKING:
     from contest_runner.target import Target
@@ -173,7 +174,7 @@ def encode_part(parameters: Any) -> Raw:
 
 def decode_part(raw: Raw, kind: Any) -> Any:
     """The parameters that `encode_part` kept."""
-    return msgspec.json.decode(raw, type=kind, dec_hook=dec_hook)
+    return msgspec.json.decode(raw, type=ready(kind), dec_hook=dec_hook)
 
 
 def _as_written(value: Any) -> str:

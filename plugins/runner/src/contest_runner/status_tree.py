@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
@@ -217,6 +217,11 @@ class _PackedRun(Struct, array_like=True, frozen=True):
     tests: list[_PackedTest]
 
 
+# Threads unpack: see `contest_runner.ready`.
+_RUN: Final = msgspec.msgpack.Decoder(_PackedRun)
+_INFO: Final[msgspec.json.Decoder[TargetInfo | None]] = msgspec.json.Decoder(TargetInfo | None)
+
+
 def pack(tree: RunTree) -> bytes:
     """The run in the store's form. May be called in another thread once the run has ended."""
     packed = _PackedRun(
@@ -232,7 +237,7 @@ def pack(tree: RunTree) -> bytes:
 def unpack(job_id: int, run_id: int, data: bytes) -> RunTree:
     """The run from the store's form. Raises `ValueError` for a form that this program does not know."""
     plain = zlib.decompress(data[1:]) if data[:1] == _COMPRESSED else data[1:]
-    packed = msgspec.msgpack.decode(plain, type=_PackedRun)
+    packed = _RUN.decode(plain)
     if packed.format != _PACKED_FORMAT:
         raise ValueError(f"the status of job {job_id}, run {run_id} has the unknown form {packed.format}")
     tests = [_unpack_test(job_id, run_id, test) for test in packed.tests]
@@ -293,7 +298,7 @@ def _pack_events(events: Sequence[JobEvent] | None) -> list[tuple[int, datetime,
 def _unpack_test(job_id: int, run_id: int, packed: _PackedTest) -> TestTree:
     names = [StepName(step.label, step.display) for step in packed.steps]
     test = TestTree(job_id, run_id, packed.name, names)
-    infos = [msgspec.json.decode(info, type=TargetInfo | None) for info in packed.targets]
+    infos = [_INFO.decode(info) for info in packed.targets]
     test.last = [test._nowhere(info, ZERO_TIME) for info in infos]
     if test.last:
         test.status.target_statuses = test.last

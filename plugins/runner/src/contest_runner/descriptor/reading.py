@@ -36,6 +36,10 @@ _LOOKED_AT: Final = 1000
 """Characters of a text that is no JSON in which it is seen whether it is YAML."""
 
 
+# Threads read: see `contest_runner.ready`.
+_JOB: Final = msgspec.json.Decoder(JobFields, dec_hook=of_text)
+
+
 class Reading(Struct, frozen=True, kw_only=True):
     """What came of reading a descriptor."""
 
@@ -118,7 +122,7 @@ def _begun(desk: Desk, parse: _Parse) -> JobReader | None:
 
 
 def _exact(desk: Desk) -> Any:
-    return msgspec.json.decode(desk.text, type=JobFields, dec_hook=of_text)
+    return _JOB.decode(desk.text)
 
 
 def _walked(desk: Desk) -> Any:
