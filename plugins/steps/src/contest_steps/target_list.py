@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -11,6 +10,7 @@ from msgspec import UNSET, Struct, UnsetType, json
 from contest_core.wire_names import wire_name
 from contest_runner.parts import AcquireContext, ReleaseContext, TargetManager
 from contest_runner.target import Target
+from contest_steps.addresses import canonical
 
 
 class TargetEntry(Struct, frozen=True, kw_only=True, rename=wire_name):
@@ -39,19 +39,14 @@ class TargetEntry(Struct, frozen=True, kw_only=True, rename=wire_name):
         return Target(
             id=self.id,
             fqdn=self.fqdn,
-            primary_ipv4=_canonical(self.primary_ipv4) if self.primary_ipv4 else None,
-            primary_ipv6=_canonical(self.primary_ipv6) if self.primary_ipv6 else None,
+            primary_ipv4=_canonical(self.primary_ipv4),
+            primary_ipv6=_canonical(self.primary_ipv6),
             state=None if self.tms is UNSET else json.encode(self.tms),
         )
 
 
 def _canonical(address: str | None) -> str | None:
-    """The address as Go writes it. Raises `ValueError`."""
-    if not address:
-        return None
-    parsed = ipaddress.ip_address(address)
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return str(mapped or parsed)
+    return canonical(address) if address else None
 
 
 class TargetListAcquireParameters(Struct, frozen=True, kw_only=True, rename=wire_name):
