@@ -15,7 +15,20 @@ from contest_core.config_schema import schema, struct_schema
 from contest_core.errors import ERRORS, ContestError, Refusal, RequestError, ServerError
 from contest_core.plugins import load_plugins
 from contest_core.verbs import VERBS
-from contest_steps import cmd, echo, literal, report_file, sleep, target_success
+from contest_steps import (
+    cmd,
+    csv_targets,
+    echo,
+    example,
+    gathercmd,
+    literal,
+    randecho,
+    report_file,
+    sleep,
+    target_success,
+    uri,
+    waitport,
+)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -151,6 +164,12 @@ def tables() -> dict[str, Callable[[], list[str]]]:
         "cmd": step_parameters(cmd.CmdParameters),
         "echo": step_parameters(echo.EchoParameters),
         "sleep": step_parameters(sleep.SleepParameters),
+        "gathercmd": step_parameters(gathercmd.GatherCmdParameters),
+        "waitport": step_parameters(waitport.WaitPortParameters),
+        "randecho": step_parameters(randecho.RandEchoParameters),
+        "example": step_parameters(example.ExampleParameters),
+        "CSVFileTargetManager": step_parameters(csv_targets.CSVFileAcquireParameters),
+        "URI": step_parameters(uri.UriParameters),
         "literal": step_parameters(literal.LiteralParameters),
         "TargetSuccess run": step_parameters(target_success.SuccessRunParameters),
         "TargetSuccess final": step_parameters(target_success.SuccessFinalParameters),

@@ -19,6 +19,7 @@ FAILING = {"failing.yaml": 1}
 """Exit statuses that are not 0."""
 
 SAYS = {
+    "chance.yaml": ["test chance: ", ">= 0.00%", "completed  passed"],
     "command.json": ["vm-1    passed  kernel (1/1)"],
     "disabled.yaml": ["test runs: 1 passed", "disabled: does not run"],
     "failing.yaml": [
@@ -27,11 +28,15 @@ SAYS = {
         "good    passed  after (2/2)",
         "report TargetSuccess: failure",
     ],
+    "fetched.yaml": ["test smoke: 1 passed", "board-1  passed  smoke (2/2)"],
+    "gather.yaml": ["board-1  passed  after (3/3)", "board-2  passed  after (3/3)"],
     "held-target.yaml": ["board-1  passed  hold (1/1)"],
     "hello.yaml": ["board-1  passed", "board-2  passed", "report TargetSuccess: success"],
     "interrupted.yaml": ["T1      passed  probe (1/1)"],
+    "pool.yaml": ["test two boards: 2 passed", "board-2  passed  say (1/1)"],
     "runs-and-tests.yaml": ["run 2", "test second: 1 passed", "final report TargetSuccess: success"],
     "templates.yaml": ["7       passed  show (1/1)"],
+    "waitport.yaml": ["board-1  passed  up (2/2)"],
     "variables.yaml": ["board-1  passed  compare (2/2)"],
     "threshold.yaml": ["2 passed, 1 failed", "66.67% > 50.00%", "2.00 >= 2.00", "completed  passed"],
 }
@@ -73,6 +78,7 @@ class Done(NamedTuple):
 def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
     """What came of each job, by its file's name; of its events, with `--json` behind that."""
     folder = tmp_path_factory.mktemp("jobs")
+    (folder / "configs").symlink_to(JOBS.parent)
     commands = [f"{job} --strict {JOBS / job}" for job in SAYS]
     commands += [f"{job}--json --json {JOBS / job}" for job in EVENTS]
     fork = [sys.executable, "-c", FORK, *commands]
