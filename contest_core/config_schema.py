@@ -122,7 +122,7 @@ def _describe(component: dict[str, Any], kind: type[msgspec.Struct], enc_hook: E
         default = field.default
         if default is msgspec.NODEFAULT and field.default_factory in _BUILT_IN_FACTORIES:
             default = field.default_factory()
-        if default is not msgspec.NODEFAULT:
+        if default is not msgspec.NODEFAULT and default is not msgspec.UNSET:
             own["default"] = msgspec.json.decode(msgspec.json.encode(default, enc_hook=enc_hook))
 
 

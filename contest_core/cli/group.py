@@ -45,7 +45,7 @@ OWN: dict[str, Own] = {
 """The program's own commands, by name."""
 
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Run jobs": ("run", "start", "retry", "stop", "validate"),
+    "Run jobs": ("run", "start", "retry", "stop", "validate", "schema"),
     "Ask a server": ("status", "report", "list", "locks", "version"),
     "Operate": ("serve", "config", "plugins", "bench", "completion"),
 }

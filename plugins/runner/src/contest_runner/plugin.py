@@ -25,4 +25,7 @@ def contest_register_job_managers(registry: Registry) -> None:
 @hookimpl
 def contest_register_commands(registry: Registry) -> None:
     registry.add("run", "contest_runner.cli.run:run", summary="Run a job here and show its report.")
+    registry.add(
+        "schema", "contest_runner.cli.schema:schema", summary="Print the JSON Schema of a job, for editors."
+    )
     registry.add("bench", "contest_runner.cli.bench:bench", summary="Measure this machine and Contest on it.")

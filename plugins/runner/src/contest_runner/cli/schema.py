@@ -1,0 +1,55 @@
+"""`contest schema`: the JSON Schema of a job, for editors."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from contest_core.cli.failures import Failure, describe_os_error
+from contest_core.cli.group import plugins_of
+from contest_core.cli.output import out_json, say
+
+NOT_WRITTEN = 3
+"""The exit status where the file cannot be written."""
+
+
+@click.command(short_help="Print the JSON Schema of a job, for editors.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write FILE, whole or not at all; else to stdout.",
+)
+@click.pass_context
+def schema(ctx: click.Context, output: str | None) -> None:
+    """Print the JSON Schema of a job, with the parameters of everything that is installed.
+
+    An editor completes and checks a job file with it. Write it beside your jobs, anew whenever you install a plugin,
+    and name it in the first line of each, relative to the job's own file:
+
+    \b
+      contest schema --output job.schema.json
+
+    \b
+      # yaml-language-server: $schema=job.schema.json
+      JobName: ...
+
+    That is what VS Code (with its YAML extension), Vim, Emacs and JetBrains' editors look for. What a schema cannot say
+    is checked by `contest validate`.
+    """
+    from contest_core.reports.writing import write_report
+    from contest_runner.catalog import Catalog
+    from contest_runner.descriptor_schema import descriptor_schema
+
+    made = descriptor_schema(Catalog(plugins_of(ctx)))
+    encoded = msgspec.json.format(msgspec.json.encode(made), indent=2)
+    if output is None or output == "-":
+        out_json(encoded)
+        return
+    try:
+        written = write_report(output, [encoded.decode(), "\n"])
+    except OSError as error:
+        named = OSError(error.errno, error.strerror, output)
+        raise Failure(f"cannot write {describe_os_error(named)}", NOT_WRITTEN) from None
+    say(f"{written}: the JSON Schema of a job")
