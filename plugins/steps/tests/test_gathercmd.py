@@ -109,16 +109,12 @@ async def test_what_cannot_start_says_why(lab: Lab) -> None:
 
 async def test_a_stop_ends_the_command_with_all_that_it_started(lab: Lab, tmp_path: Path) -> None:
     async with lab.server() as serving:
-        job = await serving.start(simple(gather("sleep 1000 & echo $! >pid; wait"), targets=("a", "b")))
-        job_dir = gather(f"cd {tmp_path}; sleep 1000 & echo $! >pid; wait")
-        second = await serving.start(simple(job_dir, targets=("c", "d")))
         pid = tmp_path / "pid"
+        job = await serving.start(simple(gather(f"sleep 1000 & echo $! >{pid}; wait"), targets=("a", "b")))
         await eventually(lambda: pid.exists() and pid.read_text().strip())
         await serving.stop(job)
-        await serving.stop(second)
-        for each in (job, second):
-            assert (await asyncio.wait_for(serving.ended(each), 8))["State"] == "JobStateCancelled"
-            assert "TargetErr" not in await serving.names(each)
+        assert (await asyncio.wait_for(serving.ended(job), 8))["State"] == "JobStateCancelled"
+        assert "TargetErr" not in await serving.names(job)
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid.read_text()), 0)
 
