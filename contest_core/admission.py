@@ -136,6 +136,9 @@ def _requestor(verb: str, caller: Caller) -> str:
     if not requestor:
         reason = "requestor cannot be empty"
         raise InvalidParameters(reason=reason, parameter="requestor", verb=verb.capitalize())
+    if "\0" in requestor:
+        reason = "requestor has a NUL character, which no store keeps"
+        raise InvalidParameters(reason=reason, parameter="requestor", verb=verb.capitalize())
     # The length in characters is cheap and settles nearly every case; only bytes count.
     if len(requestor) * 4 > MAX_REQUESTOR_BYTES:
         size = len(requestor.encode("utf-8", "surrogatepass"))

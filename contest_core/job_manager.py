@@ -100,6 +100,12 @@ class JobManager(ABC):
     async def serve(self, context: JobManagerContext) -> None:
         """Its life: calls `context.ready()`, ends as `context.stopping()` says. Raising: it can serve no longer."""
 
+    def kill(self) -> None:  # noqa: B027 - many have nothing that would
+        """The program is about to be gone, now: ends what must not outlive it, and waits for nothing.
+
+        Called in a signal's handler, where anything may be half done.
+        """
+
     async def start(self, message: EventStartMsg, caller: Caller) -> ResponseDataStart:
         """Creates a job and begins it; returns when the job cannot be lost any more."""
         raise self._unsupported("start")

@@ -15,6 +15,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -25,6 +26,11 @@ _WORDS = {
     Termination.PAUSE: "pausing the running jobs, then the program exits",
     Termination.CANCEL: "cancelling the running jobs and waiting for their steps to end",
 }
+
+
+def _nothing() -> None:
+    pass
+
 
 _LAST = "; once more exits at once"
 
@@ -53,11 +59,15 @@ class Signals:
         self._flush = flush
         self._count = 0
         self._terminate: Callable[[Termination], None] | None = None
+        self._last_moment: Callable[[], None] = _nothing
         self._before: dict[signal.Signals, Any] = {}
 
-    def attach(self, terminate: Callable[[Termination], None]) -> None:
-        """From now on signals call this, in the loop."""
+    def attach(
+        self, terminate: Callable[[Termination], None], last_moment: Callable[[], None] | None = None
+    ) -> None:
+        """From now on signals call `terminate`, in the loop; the third calls `last_moment` before the program exits."""
         self._terminate = terminate
+        self._last_moment = last_moment or _nothing
 
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -79,6 +89,9 @@ class Signals:
     def _end(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
         if self._count > 2:
+            # Anything may be half done; the exit must come all the same.
+            with suppress(Exception):
+                self._last_moment()
             self._flush()
             os._exit(128 + number)
         self._loop.call_soon_threadsafe(self._ask, number, self._count)

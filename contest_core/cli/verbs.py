@@ -110,6 +110,8 @@ async def start(asker: Asker, file: str, wait: bool, start_key: str | None, stri
     descriptor = read_descriptor(file)
     if strict:
         await asker.need("start.strict", "--strict")
+    if start_key == "":
+        raise click.UsageError("--start-key is empty, which is no key: was a variable of your shell not set?")
     if start_key is not None:
         await asker.need("start.start_key", "--start-key")
     elif await asker.offers("start.start_key"):

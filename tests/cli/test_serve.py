@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -93,7 +94,11 @@ def ask(address: str, verb: str, **form: object) -> Any:
 
 def sleeping(seconds: str) -> str:
     """A job of one target that sleeps."""
-    step = {"name": "sleep", "label": "zzz", "parameters": {"duration": [seconds]}}
+    return job_of({"name": "sleep", "label": "zzz", "parameters": {"duration": [seconds]}})
+
+
+def job_of(step: dict[str, Any]) -> str:
+    """A job of one target and one step."""
     test = {
         "TargetManagerName": "TargetList",
         "TargetManagerAcquireParameters": {"Targets": [{"ID": "bed"}]},
@@ -208,6 +213,26 @@ def test_the_third_signal_exits_at_once_even_while_something_holds_the_loop(
     server.process.send_signal(signal.SIGINT)
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(SECONDS) == 128 + signal.SIGTERM
+
+
+def test_the_third_signal_leaves_no_process_of_a_job(serving: Callable[..., Serving], tmp_path: Path) -> None:
+    server = serving()
+    mark = tmp_path / "pid"
+    script = f"trap '' TERM INT; echo $$ > {mark}.new; mv {mark}.new {mark}; while :; do sleep 1; done"
+    command = {"name": "cmd", "label": "stays", "parameters": {"executable": ["sh"], "args": ["-c", script]}}
+    ask(server.address, "start", jobDesc=job_of(command))
+    end = time.monotonic() + SECONDS
+    while not mark.exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        server.process.send_signal(number)
+        server.until(number.name)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(SECONDS) == 128 + signal.SIGTERM
+    while Path(f"/proc/{int(mark.read_text())}").exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_sighup_is_noted_and_ignored(serving: Callable[..., Serving]) -> None:

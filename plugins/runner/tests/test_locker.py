@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from contest_runner.store import AcquireTimeout, JobEnd, Lease, LockLost, NewJob, Store, StoreClosed
+from contest_runner.store.lock_queue import LockQueue, Request
 from contest_runner.store.locker import Locker, Waiter
 
 LOG = logging.getLogger("test")
@@ -467,3 +468,58 @@ async def test_a_large_set_is_taken_and_freed_whole(store: Store, locker: Locker
     assert len(await rows(store)) == 2_000
     await locker.release(1, got.token, targets)
     assert await rows(store) == []
+
+
+async def test_targets_that_move_under_a_new_token_do_so_on_disk_too(tmp_path: Path, clock: Clock) -> None:
+    store = await opened(tmp_path, clock)
+    locker = Locker(store)
+    await locker.open()
+    job = (await make_job(store)).job_id
+    for targets in (["a"], ["b"]):
+        await locker.acquire(job, targets)
+    both = await locker.acquire(job, ["a", "b"])
+    assert both.token == 3
+    assert await rows(store) == [("a", job, 3), ("b", job, 3)]
+    locker.release_soon(job, both.token)
+    await store.aclose()
+    store = await opened(tmp_path, clock)
+    again = Locker(store)
+    await again.open()
+    assert (await again.acquire(99, ["a"])).token == 4, "a fencing token was given out twice"
+    await store.aclose()
+
+
+async def test_a_lock_is_ensured_for_as_long_as_is_asked_and_renewing_does_not_shorten_it(
+    store: Store, clock: Clock
+) -> None:
+    locker = Locker(store, duration=10)
+    await locker.open()
+    long, short = await locker.acquire(1, ["a"]), await locker.acquire(2, ["b"])
+    await locker.extend(1, long.token, 3600)
+    await locker.renew_all()
+    assert {row.target: row.until - clock() for row in locker.locks()} == {
+        "a": 3_600_000_000,
+        "b": 10_000_000,
+    }
+    moved = await locker.acquire(1, ["a", "c"])
+    assert moved.until - clock() == 3_600_000_000
+    assert short.token < moved.token
+
+
+def test_handing_many_targets_over_takes_each_request_once() -> None:
+    granted: list[int] = []
+    queue = LockQueue(
+        clock=lambda: 0,
+        duration=10,
+        on_grant=lambda request: granted.append(request.job_id),
+        on_lapse=lambda grant, targets: None,
+    )
+    targets = tuple(f"t{number:06}" for number in range(100_000))
+    first = Request(1, targets, len(targets), 0)
+    queue.enter(first)
+    for job_id in (2, 3):
+        queue.enter(Request(job_id, targets, len(targets), 0))
+    assert first.grant is not None
+    # Quadratic, this took minutes.
+    queue.free(first.grant)
+    assert granted == [1, 2]

@@ -157,7 +157,7 @@ class Job:
 
     async def ensure_lock(self, target: str, token: int, seconds: float) -> None:
         """Returns when the lock holds for so many seconds more. Raises `LockLost`."""
-        await self._locker.extend(self.id, token)
+        await self._locker.extend(self.id, token, seconds)
         if not self._locker.holds(self.id, token, target):
             raise LockLost(self.id, [target])
 

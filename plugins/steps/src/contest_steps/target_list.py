@@ -30,6 +30,8 @@ class TargetEntry(Struct, frozen=True, kw_only=True, rename=wire_name):
     def __post_init__(self) -> None:
         if not self.id.strip():
             raise ValueError("invalid target with empty ID")
+        if "\0" in self.id:
+            raise ValueError(f"target ID {self.id[:64]!r} has a NUL character, which no store keeps")
         if self.primary_ipv4 or self.primary_ipv6:
             _canonical(self.primary_ipv4)
             _canonical(self.primary_ipv6)
@@ -58,6 +60,10 @@ class TargetListAcquireParameters(Struct, frozen=True, kw_only=True, rename=wire
     def __post_init__(self) -> None:
         if not self.targets:
             raise ValueError("there are no targets")
+        ids = [target.id for target in self.targets]
+        if len(set(ids)) < len(ids):
+            twice = next(id for number, id in enumerate(ids) if id in ids[:number])
+            raise ValueError(f"target {twice[:64]!r} is there twice")
 
 
 class TargetListReleaseParameters(Struct, frozen=True, kw_only=True):

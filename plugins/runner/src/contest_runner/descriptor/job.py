@@ -79,6 +79,7 @@ class JobReader:
             walk.error("out_of_range", walk.place("", "Runs"), f"must be from 0 to {2**32 - 1}")
         if read.run_interval.nanoseconds < 0:
             walk.error("out_of_range", walk.place("", "RunInterval"), "must not be negative")
+        self._patience()
         if not read.test_descriptors:
             walk.error("missing", walk.place("", "TestDescriptors"), "there has to be at least one test")
         reporting, place = read.reporting, walk.place("", "Reporting")
@@ -98,6 +99,15 @@ class JobReader:
             elif tag in seen:
                 walk.error("duplicate", place, f"duplicate tag {tag[:64]!r}")
             seen.add(tag)
+
+    def _patience(self) -> None:
+        """As in ConTest, no time to acquire fails the job."""
+        timeout = self._read.target_manager_acquire_timeout
+        if timeout is not None and timeout.nanoseconds <= 0:
+            place = self._desk.walk.place("", "TargetManagerAcquireTimeout")
+            self._desk.walk.warning(
+                "out_of_range", place, "leaves no time to acquire targets: the job will fail"
+            )
 
     def _timeouts(self) -> dict[str, int]:
         given = {

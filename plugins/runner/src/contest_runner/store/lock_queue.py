@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
 
 from contest_runner.store.rows import Blocker
 
@@ -41,7 +42,19 @@ class Grant:
 class Request:
     """One call of `acquire`. Once granted it has a grant and the targets chosen."""
 
-    __slots__ = ("arrival", "chosen", "fresh", "grant", "job_id", "need", "open", "own", "since", "targets")
+    __slots__ = (
+        "arrival",
+        "chosen",
+        "fresh",
+        "grant",
+        "job_id",
+        "need",
+        "new",
+        "open",
+        "own",
+        "since",
+        "targets",
+    )
 
     def __init__(self, job_id: int, targets: tuple[str, ...], need: int, since: int) -> None:
         self.job_id = job_id
@@ -54,6 +67,8 @@ class Request:
         """Of the targets, those that the job holds: it does not queue for them."""
         self.grant: Grant | None = None
         self.chosen: tuple[str, ...] = ()
+        self.new = False
+        """The grant was made for it, under a token of its own."""
         self.fresh: tuple[str, ...] = ()
         """Of the chosen, those that the job did not hold before."""
 
@@ -131,9 +146,9 @@ class LockQueue:
                 ready += self._free(grant.job_id, target)
         self._grant_ready(ready)
 
-    def extend(self, grant: Grant) -> int:
-        """Let it run out later; when."""
-        grant.until = self._clock() + self._duration
+    def extend(self, grant: Grant, at_least: int = 0) -> int:
+        """Let it run out later, `at_least` so long from now; when."""
+        grant.until = max(grant.until, self._clock() + max(self._duration, at_least))
         return grant.until
 
     def lapse(self) -> None:
@@ -176,14 +191,21 @@ class LockQueue:
         if grant is None and queue[0] is request:
             request.open += 1
 
-    def _grant_ready(self, candidates: list[Request]) -> None:
-        """Grant those whose turn it is, and those whose turn it is then."""
-        while candidates:
-            candidates.sort(key=_arrival)
-            request = candidates.pop(0)
+    def _grant_ready(self, candidates: Iterable[Request]) -> None:
+        """Grant those whose turn it is, and those whose turn it is then; the earliest first.
+
+        A request is among the candidates once for each target that has become open to it.
+        """
+        ready = {request.arrival: request for request in candidates}
+        arrivals = sorted(ready)
+        while arrivals:
+            request = ready.pop(heappop(arrivals))
             if request.grant is None and request.open >= request.need:
                 chosen = [target for target in request.targets if self._is_open(request, target)]
-                candidates += self._give(request, tuple(chosen[: request.need]))
+                for other in self._give(request, tuple(chosen[: request.need])):
+                    if other.arrival not in ready:
+                        ready[other.arrival] = other
+                        heappush(arrivals, other.arrival)
 
     def _is_open(self, request: Request, target: str) -> bool:
         return target in request.own or (target not in self.held and self._queues[target][0] is request)
@@ -195,6 +217,7 @@ class LockQueue:
         if same is not None:
             self.extend(same)
         grant = same or self._new_grant(request, chosen)
+        request.new = same is None
         request.grant = grant
         request.chosen = chosen
         ready = self._withdraw(request) + (self._own_now(request) if request.fresh else [])
@@ -209,6 +232,7 @@ class LockQueue:
         for target in request.own.intersection(chosen) if request.own else ():
             former = self.held[target]
             grant.targets[target] = former.targets[target]
+            grant.until = max(grant.until, former.until)
             self._take_back(former, target)
         request.fresh = (
             tuple(target for target in chosen if target not in request.own) if request.own else chosen

@@ -7,7 +7,7 @@ what it came to: the rows are the image of what the locker has in memory, one ba
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -60,9 +60,9 @@ class LockTable:
         """Delete the locks of targets."""
         self._gathered().targets.update(dict.fromkeys(targets))
 
-    def extend(self, owners: Collection[tuple[int, int]], until: int) -> None:
-        """Set when the locks of these jobs and tokens run out."""
-        cells = [cell for job_id, token in sorted(owners) for cell in (job_id, token, until)]
+    def extend(self, locks: Iterable[tuple[int, int, int]]) -> None:
+        """Set when locks run out: job, token, when."""
+        cells = [cell for lock in sorted(locks) for cell in lock]
         self._store.do_soon(lambda writing: self._extend(writing.connection, cells)).add_done_callback(_seen)
 
     def _gathered(self) -> _Image:

@@ -114,12 +114,16 @@ class Locker:
         grant = _grant_of(request)
         return Locked(token=grant.token, targets=request.chosen, until=grant.until)
 
-    async def extend(self, job_id: int, token: int) -> None:
-        """Renew what a job holds under a token. Raises LockLost where that is nothing any more."""
+    async def extend(self, job_id: int, token: int, seconds: float = 0.0) -> None:
+        """Renew what a job holds under a token, for `seconds` at the least.
+
+        Raises LockLost where that is nothing any more.
+        """
         grants = self._queue.of(job_id, token)
         if not grants:
             raise LockLost(job_id, ())
-        self._table.extend([(job_id, token)], self._queue.extend(grants[0]))
+        until = self._queue.extend(grants[0], int(seconds * 1_000_000))
+        self._table.extend([(job_id, token, until)])
         await self._store.committed()
 
     async def renew_all(self) -> None:
@@ -130,10 +134,8 @@ class Locker:
             if grant.kept and grant.until < now:
                 self._release(grant, None)
         renewed = [grant for grant in grants if not grant.kept]
-        for grant in renewed:
-            until = self._queue.extend(grant)
         if renewed:
-            self._table.extend([(grant.job_id, grant.token) for grant in renewed], until)
+            self._table.extend([(grant.job_id, grant.token, self._queue.extend(grant)) for grant in renewed])
             await self._store.committed()
 
     async def release(self, job_id: int, token: int | None, targets: Sequence[str] | None = None) -> None:
@@ -197,10 +199,10 @@ class Locker:
 
     def _granted(self, request: Request) -> None:
         grant = _grant_of(request)
-        if request.fresh:
+        if request.new:
             self._table.put(grant.job_id, grant.token, grant.until, grant.targets)
         else:
-            self._table.extend([(grant.job_id, grant.token)], grant.until)
+            self._table.extend([(grant.job_id, grant.token, grant.until)])
         self._written[request] = written = self._store.committed()
         written.add_done_callback(_seen)
         if request in self._waiters and not self._waiters[request]._turn.done():
