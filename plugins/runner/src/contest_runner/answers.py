@@ -31,6 +31,7 @@ from contest_core import (
 from contest_core.client import MAX_ANSWER_BYTES
 from contest_core.events import EventListMsg, EventStatusMsg
 from contest_runner.job import Job
+from contest_runner.status_packing import unpack
 from contest_runner.status_parts import (
     Piece,
     check_run,
@@ -40,7 +41,7 @@ from contest_runner.status_parts import (
     cut,
     is_whole,
 )
-from contest_runner.status_tree import RunTree, unpack
+from contest_runner.status_tree import RunTree
 from contest_runner.store import JobRow, ReportRow, RunRow, Store
 from contest_runner.times import moment
 
@@ -260,6 +261,7 @@ def _frame(job: Job, runs: Sequence[Any], report: JobReport, *, part: bool = Fal
         run_status=runs[-1] if runs and not part else None,
         run_statuses=list(runs) or None,
         job_report=report,
+        flaky=job.flaky,
         waiting=job.waiting,
         retry_of=job.retry_of,
     )

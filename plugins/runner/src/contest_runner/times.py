@@ -15,3 +15,8 @@ def moment(microseconds: int | None) -> datetime:
 def seconds(nanoseconds: int) -> float:
     """A duration of a descriptor in seconds."""
     return nanoseconds / 1e9
+
+
+def microseconds(time: datetime) -> int:
+    """Microseconds since the epoch: the reverse of `moment`."""
+    return round(time.timestamp() * 1_000_000)
