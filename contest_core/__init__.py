@@ -93,6 +93,7 @@ from contest_core.server import ListenerOptions, ServerOptions, StartError, open
 from contest_core.settings import ByteSize, Duration, InvalidSettings, Secret, SettingsCheck
 from contest_core.status import (
     ZERO_TIME,
+    AttemptStatus,
     Blame,
     Finding,
     JobEntry,
@@ -126,6 +127,7 @@ __all__ = [
     "VERBS",
     "ZERO_TIME",
     "AnswerTimeout",
+    "AttemptStatus",
     "Authenticator",
     "Bearer",
     "Blame",

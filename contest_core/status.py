@@ -169,8 +169,21 @@ class TestStepStatus(Struct, frozen=True, kw_only=True, rename=wire_name):
     __test__ = False
 
 
-class TestStatus(Struct, frozen=True, kw_only=True, rename=wire_name):
-    """One test in one run."""
+class AttemptStatus(Struct, frozen=True, kw_only=True, rename=wire_name):
+    """One attempt of a test in one run."""
+
+    attempt: int
+    """From 0."""
+    start_time: datetime
+    """When its targets were acquired, or could not be."""
+    end_time: datetime
+    """When they were given back; `ZERO_TIME` while it goes on."""
+    target_statuses: list[TargetStatus] | None
+    """As those of the test."""
+
+
+class TestStatus(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=wire_name):
+    """One test in one run: its last attempt, and beside it all of them where there were several."""
 
     job_id: int
     run_id: int
@@ -178,6 +191,10 @@ class TestStatus(Struct, frozen=True, kw_only=True, rename=wire_name):
     test_step_statuses: list[TestStepStatus]
     target_statuses: list[TargetStatus] | None
     """One an acquired target: its status in the last step that it entered."""
+    cleanup_step_statuses: list[TestStepStatus] | None = None
+    """Its cleanup steps; None where it has none."""
+    attempts: list[AttemptStatus] | None = None
+    """All attempts, in order, the last one too; None where there was one only."""
 
     __test__ = False
 

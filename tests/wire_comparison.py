@@ -24,9 +24,6 @@ DEFECTS = {
 }
 """Exchanges in which ConTest's answer is a defect."""
 
-LATER = {"cleanup after failure", "retries then passes"}
-"""Jobs that use what is not built yet."""
-
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _ZERO = "0001-01-01T00:00:00Z"
 _ERRORS = {"Error", "Msg", "StateErrMsg"}

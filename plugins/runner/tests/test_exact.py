@@ -168,7 +168,7 @@ async def test_a_descriptor_read_at_once_gives_the_plan_of_the_walk(
     slow = await of(text, catalog)
     assert slow.plan is not None
     assert (quick.plan, quick.findings) == (slow.plan, slow.findings)
-    assert [len(steps) for steps in quick.bound] == [len(test.steps) for test in slow.plan.tests]
+    assert [len(test.steps) for test in quick.bound] == [len(test.steps) for test in slow.plan.tests]
 
 
 class Nothing(Struct, kw_only=True):

@@ -31,7 +31,8 @@ assert not failed, failed
 UNPACK = """
 from datetime import UTC, datetime
 from contest_core import TargetInfo
-from contest_runner.status_tree import RunTree, StepName, TestTree, pack, unpack
+from contest_runner.status_packing import pack, unpack
+from contest_runner.status_tree import RunTree, StepName, TestTree
 now = datetime(2026, 1, 1, tzinfo=UTC)
 test = TestTree(1, 1, "t", [StepName("s", "S")])
 test.acquired([TargetInfo(id="a")])

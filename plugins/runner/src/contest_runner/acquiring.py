@@ -24,10 +24,11 @@ from contest_runner.job import Job, JobFailed
 from contest_runner.parts import AcquireContext, AcquireFailed, ReleaseContext, TargetManager, decode_part
 from contest_runner.plan import TestPlan
 from contest_runner.recovery import RecoveredTest
+from contest_runner.status_tree import TestTree
 from contest_runner.store import AcquireTimeout, AcquisitionRow, Store, StoreError
 from contest_runner.store.locker import Locker
 from contest_runner.target import MAX_TARGET_ID_BYTES, Target
-from contest_runner.times import seconds
+from contest_runner.times import moment, seconds
 
 _SLACK = 1.0
 """Seconds that a target manager has, beyond the deadline of the locks, to say so itself."""
@@ -182,11 +183,13 @@ class Acquiring:
 
     async def _again(self, job: Job, locker: _JobLocker, targets: Sequence[Target]) -> Sequence[Target]:
         deadline = asyncio.get_running_loop().time() + seconds(job.plan.acquire_timeout)
-        return await while_running(job, locker.acquire(targets, deadline=deadline))
+        acquiring = locker.acquire(targets, deadline=deadline)
+        # Of a job that is stopped already they are cleaned up.
+        return await (acquiring if job.stopping.why is not None else while_running(job, acquiring))
 
     async def _write_down(self, job: Job, attempt: Attempt, targets: Sequence[Target]) -> None:
-        _tell(job, attempt, "TargetAcquired", targets)
-        attempt.tree.acquired([target.info() for target in targets])
+        now = _tell(job, attempt, "TargetAcquired", targets)
+        _tree(job, attempt).acquired([target.info() for target in targets], attempt.number, moment(now))
         row = AcquisitionRow(
             run_id=attempt.run_id,
             test_index=attempt.test_index,
@@ -205,9 +208,8 @@ class Acquiring:
             attempt=attempt.number,
             payload=msgspec.json.encode({"Error": error, "Blame": blame.value}),
         )
-        attempt.tree.acquire_failed(event, error)
-        job.target_failed = True
-        job.blame(blame)
+        _tree(job, attempt).acquire_failed(event, error, attempt.number)
+        attempt.outcome.fail(None, blame)
 
     # --- release
 
@@ -218,7 +220,8 @@ class Acquiring:
             await self._give_back(job, test, acquired.manager, acquired.targets)
         except JobFailed as error:
             failure = error
-        _tell(job, attempt, "TargetReleased", acquired.targets)
+        now = _tell(job, attempt, "TargetReleased", acquired.targets)
+        _tree(job, attempt).released(moment(now))
         free = [target.id for target in acquired.targets if target.id not in job.left and not job.survivors]
         # Events and locks are one commit: nothing is awaited in between.
         self._locker.release_soon(job.id, attempt.token, free)
@@ -283,9 +286,14 @@ async def _blamed(job: Job, what: str, work: Coroutine[Any, Any, T]) -> T:
         raise _ManagerFault(said) from error
 
 
-def _tell(job: Job, attempt: Attempt, name: str, targets: Sequence[Target]) -> None:
-    """Writes an event for each of the targets: it happened to all of them together."""
-    job.write_each(
+def _tree(job: Job, attempt: Attempt) -> TestTree:
+    assert job.run is not None
+    return job.run.tests[attempt.test_index]
+
+
+def _tell(job: Job, attempt: Attempt, name: str, targets: Sequence[Target]) -> int:
+    """Writes an event for each of the targets: it happened to all of them together. Gives its time."""
+    return job.write_each(
         name,
         [target.id for target in targets],
         run_id=attempt.run_id,

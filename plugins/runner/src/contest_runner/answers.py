@@ -33,6 +33,7 @@ from contest_core.client import MAX_ANSWER_BYTES
 from contest_core.events import EventListMsg, EventStatusMsg
 from contest_runner.cursors import JOBS, make_cursor, read_cursor
 from contest_runner.job import Job
+from contest_runner.status_packing import unpack
 from contest_runner.status_parts import (
     Piece,
     check_run,
@@ -42,7 +43,7 @@ from contest_runner.status_parts import (
     cut,
     is_whole,
 )
-from contest_runner.status_tree import RunTree, unpack
+from contest_runner.status_tree import RunTree
 from contest_runner.store import JobRow, ReportRow, RunRow, Store
 from contest_runner.times import microseconds, moment
 
@@ -223,8 +224,8 @@ class Answers:
             tags=query.tags,
             requestors=query.requestors,
             name=query.name,
-            since=microseconds(query.since),
-            until=microseconds(query.until),
+            since=None if query.since is None else microseconds(query.since),
+            until=None if query.until is None else microseconds(query.until),
             # One more than is asked for tells whether there are more.
             limit=None if query.limit is None else query.limit + 1,
             before=None
@@ -280,6 +281,7 @@ def _frame(job: Job, runs: Sequence[Any], report: JobReport, *, part: bool = Fal
         run_status=runs[-1] if runs and not part else None,
         run_statuses=list(runs) or None,
         job_report=report,
+        flaky=job.flaky,
         waiting=job.waiting,
         retry_of=job.retry_of,
     )

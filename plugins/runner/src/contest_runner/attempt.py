@@ -1,4 +1,4 @@
-"""One attempt of one test: every target walks through the steps at its own pace; its failure is its own.
+"""One attempt of one test, or its cleanup: every target walks the steps at its own pace; its failure is its own.
 
 The hottest code of Contest: a target-step is one turn of `_walk`. `TargetOut` of one step and `TargetIn` of the
 next are one commit, and the next step's code begins when that is on disk. Flows are bare tasks counted here and
@@ -9,7 +9,7 @@ has to say so (`left`) and end all the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -21,15 +21,16 @@ from contest_runner.context import StepContext
 from contest_runner.faults import describe, storable, trace_of
 from contest_runner.flow import Flow, Progress
 from contest_runner.gathering import Gathering
-from contest_runner.status_tree import LiveTarget, TestTree
+from contest_runner.status_tree import CLEANUP, LiveTarget, StepsTree
 from contest_runner.step import OnInterrupt, Stopped, TargetFailed
-from contest_runner.stopping import StopReason
+from contest_runner.stopping import Stopping, StopReason
 from contest_runner.store import LeaseLost, SavedState, StoreError
 from contest_runner.threads import run_in_thread
 from contest_runner.times import moment
 
 if TYPE_CHECKING:
     from contest_runner.job import Job
+    from contest_runner.outcome import Outcome
     from contest_runner.target import Target
 
 ADMITTED_AT_ONCE: Final = 1000
@@ -43,7 +44,7 @@ _LAST_MOMENT: Final = 1.0
 
 
 class Attempt:
-    """One attempt of one test."""
+    """The steps of one attempt of one test, or those of its cleanup."""
 
     def __init__(
         self,
@@ -53,8 +54,12 @@ class Attempt:
         test_index: int,
         number: int,
         steps: Sequence[BoundStep],
-        tree: TestTree,
+        tree: StepsTree,
+        outcome: Outcome,
+        phase: str = "test",
+        stopping: Stopping | None = None,
     ) -> None:
+        """`stopping` is what the steps are told where that is not what the job is told."""
         self.job = job
         self.run_id = run_id
         self.test_index = test_index
@@ -62,6 +67,9 @@ class Attempt:
         self.number = number
         self.steps = tuple(steps)
         self.tree = tree
+        self.outcome = outcome
+        self.phase = phase
+        self.stopping = job.stopping if stopping is None else stopping
         self.token = 0
         """The fencing token of the targets' locks."""
         self.flows: list[Flow] = []
@@ -76,14 +84,24 @@ class Attempt:
 
     # --- the whole of it
 
-    async def run(self, targets: Sequence[Target], progress: dict[str, Progress] | None = None) -> None:
-        """Walks all targets through the steps; returns when all have come out, or are given up as `left`.
+    async def run(
+        self,
+        targets: Sequence[Target],
+        progress: Mapping[str, Progress] | None = None,
+        *,
+        but: Container[str] = (),
+    ) -> None:
+        """Walks all targets `but` these through the steps; returns when they have come out, or are given up as `left`.
 
         Raises what made it impossible to go on, such as a store that failed.
         """
         loop = asyncio.get_running_loop()
         infos = self.tree.targets
-        self.flows = [Flow(index, target, infos[index]) for index, target in enumerate(targets)]
+        self.flows = [
+            Flow(index, target, infos[index]) for index, target in enumerate(targets) if target.id not in but
+        ]
+        if not self.flows:
+            return
         self._open = len(self.flows)
         self._ended = loop.create_future()
         for position, step in enumerate(self.steps):
@@ -100,7 +118,7 @@ class Attempt:
         if self._error is not None:
             raise self._error
 
-    async def _admit(self, before: dict[str, Progress]) -> None:
+    async def _admit(self, before: Mapping[str, Progress]) -> None:
         loop = asyncio.get_running_loop()
         earlier: asyncio.Future[None] | None = None
         for start in range(0, len(self.flows), ADMITTED_AT_ONCE):
@@ -166,7 +184,7 @@ class Attempt:
     # --- one target
 
     async def _walk(self, flow: Flow, progress: Progress | None) -> None:
-        job = self.job
+        stopping = self.stopping
         position = 0
         status: LiveTarget | None = None
         flow.started = True
@@ -177,7 +195,7 @@ class Attempt:
                 return
             inside = progress is not None and progress.inside
             for step in self.steps[position:] if position else self.steps:
-                if job.stopping.why is not None:
+                if stopping.why is not None:
                     return
                 if inside:
                     status = self._inside(flow)
@@ -190,6 +208,7 @@ class Attempt:
                     return
                 if not await self._step(flow, step, status):
                     return
+            flow.passed = True
         except asyncio.CancelledError as error:
             if status is not None and not flow.abandoned:
                 self._cancelled(flow, step, status, error)
@@ -206,12 +225,19 @@ class Attempt:
         """A flow was cancelled in a step: by a stop, by a lost lock, or by the step itself."""
         if flow.alone is not None:
             self._fail(flow, step, status, f"stopped: {flow.alone}", Blame.TARGET)
-        elif self.job.stopping.why is None:
+        elif self.stopping.why is None:
             self._plugin_fault(flow, step, status, error)
+        else:
+            self._cut_off(flow, step, status)
+
+    def _cut_off(self, flow: Flow, step: BoundStep, status: LiveTarget) -> None:
+        """A step obeyed: of a stopped job that says enough, but a cleanup may be cut off while its job goes on."""
+        if self.phase == CLEANUP:
+            self._fail(flow, step, status, f"stopped: {self.stopping.why}", Blame.TEST)
 
     def _came_out(self, flow: Flow) -> None:
         if flow.stopping is not None:
-            self.job.stopping.forget(flow.stopping)
+            self.stopping.forget(flow.stopping)
         for position, gathering in self._gatherings.items():
             gathering.gone(flow, position)
         self._open -= 1
@@ -258,8 +284,10 @@ class Attempt:
             self._fail(flow, step, status, str(error), error.blame)
         elif isinstance(error, Stopped) and flow.alone is not None:
             self._fail(flow, step, status, f"stopped: {flow.alone}", Blame.TARGET)
-        elif not isinstance(error, Stopped) or self.job.stopping.why is None:
+        elif not isinstance(error, Stopped) or self.stopping.why is None:
             self._plugin_fault(flow, step, status, error)
+        else:
+            self._cut_off(flow, step, status)
 
     # --- transitions
 
@@ -272,7 +300,7 @@ class Attempt:
             sequence,
             self.run_id,
             self.name,
-            "test",
+            self.phase,
             self.number,
             step.label,
             flow.target.id,
@@ -292,7 +320,7 @@ class Attempt:
             sequence,
             self.run_id,
             self.name,
-            "test",
+            self.phase,
             self.number,
             step.label,
             flow.target.id,
@@ -332,12 +360,13 @@ class Attempt:
             target=flow.info,
             payload=msgspec.json.encode(payload),
             token=self.token,
+            phase=self.phase,
         )
         status.out_time = event.emit_time
         status.error = message
         status.blame = blame.value
         status.output = output
-        self.job.blame(blame)
+        self.outcome.fail(flow.target.id, blame)
 
     def _plugin_fault(self, flow: Flow, step: BoundStep, status: LiveTarget, error: BaseException) -> None:
         trace = self.job.masked(trace_of(error))
@@ -363,6 +392,7 @@ class Attempt:
             target=flow.info,
             payload=payload,
             token=self.token,
+            phase=self.phase,
         )
         status = self._inside(flow)
         if status.events is None:

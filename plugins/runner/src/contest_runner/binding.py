@@ -301,7 +301,14 @@ class BoundStep:
         return parameters
 
 
-BoundSteps: TypeAlias = tuple[tuple[BoundStep, ...], ...]
+class BoundTest(msgspec.Struct, frozen=True):
+    """All steps of a test, ready to run."""
+
+    steps: tuple[BoundStep, ...]
+    cleanup: tuple[BoundStep, ...] = ()
+
+
+BoundSteps: TypeAlias = tuple[BoundTest, ...]
 """The steps of each test of a plan."""
 
 
@@ -358,7 +365,7 @@ def plan_secrets(plan: Plan, catalog: Catalog) -> set[str]:
     """The secrets that stand in a plan, of whatever part; to mask them where its descriptor is shown."""
     found: set[str] = set()
     for test in plan.tests:
-        for each in test.steps:
+        for each in (*test.steps, *test.cleanup):
             for field in parameter_fields(catalog.step(each.name).Parameters):
                 if field.item is Secret:
                     found.update(text_form(value) for value in each.parameters.get(field.key, ()))

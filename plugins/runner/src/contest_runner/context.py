@@ -108,7 +108,7 @@ class StepContext:
         """Await it, or `check()` it; it says why."""
         flow = self._flow
         if flow.stopping is None:
-            flow.stopping = self._attempt.job.stopping.child()
+            flow.stopping = self._attempt.stopping.child()
         return flow.stopping
 
     @property

@@ -74,7 +74,7 @@ class TestFields(_Fields, rename="pascal"):
     cleanup_fetcher_name: str = ""
     cleanup_fetcher_fetch_parameters: Any | UnsetType = UNSET
     timeout: Any | UnsetType = UNSET
-    cleanup_timeout: Any | UnsetType = UNSET
+    cleanup_timeout: Duration | None = None
     max_targets: Any | UnsetType = UNSET
 
 

@@ -30,6 +30,7 @@ class Flow:
         "info",
         "inside",
         "out",
+        "passed",
         "started",
         "stopping",
         "target",
@@ -55,6 +56,8 @@ class Flow:
         self.started = False
         """Its task has begun: one that is cancelled before would never come out."""
         self.failed = False
+        self.passed = False
+        """It has come through all steps."""
         self.abandoned = False
         """It outlived a stop: what comes of it is not written down any more."""
 
@@ -77,4 +80,4 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     inside: bool = False
     """It was inside that step."""
     failed: bool = False
-    variables: dict[str, dict[str, bytes]] = {}
+    variables: Variables = {}

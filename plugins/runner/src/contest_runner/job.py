@@ -25,7 +25,7 @@ from contest_core import (
     Waiting,
     WaitingTarget,
 )
-from contest_runner.status_tree import RunTree
+from contest_runner.status_tree import CLEANUP, RunTree
 from contest_runner.stopping import Stopping, StopReason
 from contest_runner.store import LockLost
 from contest_runner.times import moment
@@ -33,6 +33,7 @@ from contest_runner.times import moment
 if TYPE_CHECKING:
     from contest_runner.attempt import Attempt
     from contest_runner.binding import BoundSteps
+    from contest_runner.cleanup import Cleanup
     from contest_runner.plan import Plan
     from contest_runner.processes import JobProcesses, Supervisor, Survivor
     from contest_runner.store import Lease, NewRun, ReportRow, Store
@@ -84,6 +85,9 @@ class Job:
         self.reports: list[Report] = []
         """Reports of the run that goes on, and final ones, until they are in the store."""
         self.attempt: Attempt | None = None
+        """The attempt whose steps go on now,"""
+        self.cleanup: Cleanup | None = None
+        """or whose cleanup does."""
         self.secrets: set[str] = set()
         """What is masked in all that is written or said of the job."""
         self.process_grace = PROCESS_GRACE
@@ -108,6 +112,8 @@ class Job:
         """Whose fault decided a target, where it was not the test's: the verdict is an error."""
         self.target_failed = False
         """A target failed its last attempt in some run."""
+        self.flaky = False
+        """A target passed, but not at its first attempt."""
         self._locker = locker
         self._supervisor = supervisor
         self._processes: JobProcesses | None = None
@@ -155,10 +161,14 @@ class Job:
         ]
         return Waiting(since=moment(self._waiter.since), targets=targets)
 
+    def holds(self, target: str, token: int) -> bool:
+        """Whether the target's lock is still the job's."""
+        return self._locker.holds(self.id, token, target)
+
     async def ensure_lock(self, target: str, token: int, seconds: float) -> None:
         """Returns when the lock holds for so many seconds more. Raises `LockLost`."""
         await self._locker.extend(self.id, token, seconds)
-        if not self._locker.holds(self.id, token, target):
+        if not self.holds(target, token):
             raise LockLost(self.id, [target])
 
     def processes(self) -> JobProcesses:
@@ -192,6 +202,7 @@ class Job:
         target: str | None = None,
         payload: bytes | None = None,
         token: int | None = None,
+        phase: str | None = None,
     ) -> int:
         """Writes an event; gives its time in microseconds. Transitions of targets have a faster way."""
         self.sequence += 1
@@ -201,7 +212,7 @@ class Job:
             self.sequence,
             run_id,
             test,
-            None if test is None else "test",
+            None if test is None else phase or "test",
             attempt,
             step,
             target,
@@ -214,13 +225,13 @@ class Job:
 
     def write_each(
         self, name: str, targets: Sequence[str], *, run_id: int, test: str, attempt: int, token: int
-    ) -> None:
-        """Writes an event of each of these targets."""
+    ) -> int:
+        """Writes an event of each of these targets; gives their time in microseconds."""
         first = self.sequence + 1
         self.sequence += len(targets)
-        self.store.append_each(
-            self.id, first, run_id, test, "test", attempt, targets, name, self.store.now(), token
-        )
+        now = self.store.now()
+        self.store.append_each(self.id, first, run_id, test, "test", attempt, targets, name, now, token)
+        return now
 
     def record(
         self,
@@ -233,6 +244,7 @@ class Job:
         target: TargetInfo | None = None,
         payload: bytes | None = None,
         token: int | None = None,
+        phase: str = "test",
     ) -> JobEvent:
         """Writes an event of a test and gives it as statuses show it."""
         if payload is not None:
@@ -246,6 +258,7 @@ class Job:
             target=None if target is None else target.id,
             payload=payload,
             token=token,
+            phase=phase,
         )
         return JobEvent(
             sequence_id=self.sequence,
@@ -258,6 +271,7 @@ class Job:
                 test_step_label=step or "",
             ),
             data=EventData(target=target, event_name=name, payload=None if payload is None else Raw(payload)),
+            phase=phase if phase == CLEANUP else None,
         )
 
     def blame(self, who: Blame) -> None:

@@ -39,6 +39,14 @@ class TestPlan(Struct, frozen=True, kw_only=True, omit_defaults=True):
     acquire_parameters: Raw
     release_parameters: Raw
     steps: tuple[StepPlan, ...]
+    retries: int = 0
+    """How often the test is tried again while some target has not passed."""
+    retry_interval: int = 0
+    """Nanoseconds from the end of an attempt that failed to the next."""
+    cleanup: tuple[StepPlan, ...] = ()
+    """Steps that run at the end of every attempt, whatever became of the targets."""
+    cleanup_timeout: int = 0
+    """Nanoseconds that these have together; 0 is no limit while the job goes on."""
 
 
 class ReporterPlan(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -14,7 +14,8 @@ from msgspec import Raw, Struct
 
 from contest_core import Blame, EventData, Header, JobEvent, Output, TargetInfo
 from contest_runner.flow import Progress
-from contest_runner.status_tree import LiveTarget, RunTree, TestTree
+from contest_runner.outcome import Outcome
+from contest_runner.status_tree import CLEANUP, LiveTarget, RunTree, StepsTree, TestTree
 from contest_runner.store import AcquisitionRow, EventRow, ReportRow
 from contest_runner.target import Target
 from contest_runner.times import moment
@@ -24,13 +25,23 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 10_000
 
+_FAILURES: Final = frozenset({"TargetErr", "TargetAcquireErr"})
+_DECIDING: Final = _FAILURES | {"TargetAcquired", "TargetOut"}
+"""Events that say what an attempt comes to; of the first one without failures there is nothing to say."""
+
 
 class RecoveredTest(Struct, frozen=True, kw_only=True):
     """A test that was going on."""
 
-    targets: tuple[Target, ...]
+    attempt: int
+    """The attempt that goes on, or that comes next where there are no targets."""
+    outcome: Outcome
+    targets: tuple[Target, ...] = ()
+    """Of that attempt; empty between two attempts."""
     progress: dict[str, Progress]
-    """By target ID."""
+    """By target ID, how far it had come in the steps of the test,"""
+    cleanup: dict[str, Progress]
+    """and in those of the cleanup; without those that have entered none."""
     saved: dict[tuple[str, str], Any]
     """By step label and target ID, what steps had kept."""
 
@@ -53,27 +64,31 @@ async def recover(
 
     `trees` makes the empty tests of a run; `judges` says whether a reporter's word counts for the verdict.
     """
-    events = await _events_of_last_run(job)
+    outcomes = _Outcomes(job)
+    events = await _events_of_last_run(job, outcomes)
     await _recall_reports(job, judges)
     done = {run.run_id for run in await job.store.runs(job.id, last=1)}
     run_id, run_start = _last_run(events)
     if run_id == 0 or run_id in done:
+        outcomes.count()
         return Recovered(run_id=run_id + 1, run_start=0, tree=None, finished_tests=frozenset(), tests={})
     replay = _Replay(job, run_id, trees(run_id), await job.store.acquisitions(job.id, run_id))
     for event in events:
         if event.run_id == run_id:
             replay.apply(event)
+    tests = await replay.tests(outcomes)
+    outcomes.count(but=[job.plan.tests[number].name for number in tests])
     tree = RunTree(job.id, run_id, replay.trees, job.plan.skipped_tests, moment(run_start))
     return Recovered(
         run_id=run_id,
         run_start=run_start,
         tree=tree,
         finished_tests=frozenset(replay.finished),
-        tests=await replay.tests(),
+        tests=tests,
     )
 
 
-async def _events_of_last_run(job: Job) -> list[EventRow]:
+async def _events_of_last_run(job: Job, outcomes: _Outcomes) -> list[EventRow]:
     """Reads all events, and keeps those from the last `RunStarted` on: of an endless job there are many."""
     found: list[EventRow] = []
     after = 0
@@ -81,6 +96,7 @@ async def _events_of_last_run(job: Job) -> list[EventRow]:
         page = await job.store.events(job_id=job.id, after=after, limit=_PAGE)
         for event in page:
             _recount(job, event)
+            outcomes.apply(event)
             if event.name == "RunStarted" and event.test is None:
                 found.clear()
             found.append(event)
@@ -90,14 +106,47 @@ async def _events_of_last_run(job: Job) -> list[EventRow]:
 
 
 def _recount(job: Job, event: EventRow) -> None:
-    """What an earlier event means for the sequence, the verdict and the state."""
+    """What an earlier event means for the sequence and the state."""
     job.sequence = event.sequence
-    if event.name in ("TargetErr", "TargetAcquireErr"):
-        job.target_failed = True
-        payload = msgspec.json.decode(event.payload or "{}")
-        job.blame(Blame(payload.get("Blame", Blame.TEST)))
-    elif event.name == "JobStateCancelling":
+    if event.name == "JobStateCancelling":
         job.said_cancelling = True
+
+
+class _Outcomes:
+    """What the tests of the last run have come to; what those before it came to is counted already."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._last_steps = {test.name: test.steps[-1].label for test in job.plan.tests if test.steps}
+        self._outcomes: dict[str, Outcome] = {}
+
+    def of(self, test: str) -> Outcome:
+        """Of a test in the last run."""
+        return self._outcomes.setdefault(test, Outcome())
+
+    def apply(self, event: EventRow) -> None:
+        """One event, in the order of their sequence."""
+        if event.test is None:
+            if event.name == "RunStarted":
+                self.count()
+        elif (
+            event.phase != CLEANUP and event.name in _DECIDING and (event.attempt or event.name in _FAILURES)
+        ):
+            outcome = self.of(event.test)
+            outcome.begin(event.attempt or 0)
+            if event.name in _FAILURES:
+                payload = msgspec.json.decode(event.payload or "{}")
+                target = event.target if event.name == "TargetErr" else None
+                outcome.fail(target, Blame(payload.get("Blame", Blame.TEST)))
+            elif event.target is not None and event.step == self._last_steps.get(event.test):
+                outcome.passed([event.target])
+
+    def count(self, *, but: Sequence[str] = ()) -> None:
+        """The tests of this run are over, but those."""
+        for test, outcome in self._outcomes.items():
+            if test not in but:
+                outcome.count(self._job)
+        self._outcomes = {test: outcome for test, outcome in self._outcomes.items() if test in but}
 
 
 async def _recall_reports(job: Job, judges: Callable[[ReportRow], bool]) -> None:
@@ -114,6 +163,25 @@ def _last_run(events: Sequence[EventRow]) -> tuple[int, int]:
     return 0, 0
 
 
+class _Attempt:
+    """How far the targets of one attempt had come."""
+
+    def __init__(self, number: int, targets: tuple[Target, ...]) -> None:
+        self.number = number
+        self.targets = targets
+        self.index = {target.id: place for place, target in enumerate(targets)}
+        self.progress = {target.id: Progress() for target in targets}
+        self.cleanup: dict[str, Progress] = {}
+        self.over = False
+        """Its targets were given back, or could not be had."""
+
+    def passed(self, steps: int) -> bool:
+        """Whether all targets had passed so many steps."""
+        return bool(self.targets) and all(
+            each.step >= steps and not each.failed for each in self.progress.values()
+        )
+
+
 class _Replay:
     """Applies the events of one run to empty trees."""
 
@@ -125,63 +193,84 @@ class _Replay:
         self._job = job
         self._run_id = run_id
         self._numbers = {tree.name: number for number, tree in enumerate(trees)}
-        self._targets: dict[int, tuple[Target, ...]] = {}
-        self._index: dict[int, dict[str, int]] = {}
-        self._progress: dict[int, dict[str, Progress]] = {}
-        for row in acquisitions:
-            targets = msgspec.json.decode(row.targets, type=tuple[Target, ...])
-            self._targets[row.test_index] = targets
-            self._index[row.test_index] = {target.id: number for number, target in enumerate(targets)}
-            self._progress[row.test_index] = {target.id: Progress() for target in targets}
-            trees[row.test_index].acquired([target.info() for target in targets])
+        self._rows = {(row.test_index, row.attempt): row for row in acquisitions}
+        self._attempts: dict[int, _Attempt] = {}
+        """By test, the last one that has begun."""
 
     def apply(self, event: EventRow) -> None:
         """One event, in the order of their sequence."""
         number = self._numbers.get(event.test or "")
         if number is None:
             return
+        attempt = self._attempt(number, event)
         tree = self.trees[number]
         if event.name == "TargetAcquireErr":
             error = msgspec.json.decode(event.payload or "{}").get("Error", "")
-            tree.acquire_failed(self._shown(event, None), error)
-            self.finished.add(number)
+            tree.acquire_failed(self._shown(event, None), error, attempt.number)
+            attempt.over = True
         elif event.name == "TargetReleased":
-            self.finished.add(number)
-        elif (
-            event.target is not None
-            and event.step is not None
-            and event.target in self._index.get(number, {})
-        ):
-            self._apply_to_target(number, tree, event)
+            tree.released(moment(event.time))
+            attempt.over = True
+        elif event.target in attempt.index and event.step is not None:
+            if event.phase == CLEANUP:
+                self._apply_to_target(attempt, tree.cleanup, attempt.cleanup, event)
+            else:
+                self._apply_to_target(attempt, tree, attempt.progress, event)
 
-    async def tests(self) -> dict[int, RecoveredTest]:
+    async def tests(self, outcomes: _Outcomes) -> dict[int, RecoveredTest]:
         """The tests that go on."""
         found = {}
         kept = await self._job.store.saved_states(self._job.id, self._run_id)
-        for number, targets in self._targets.items():
-            if number not in self.finished:
-                saved = [row for row in kept if row.test_index == number]
+        for number, attempt in self._attempts.items():
+            test = self._job.plan.tests[number]
+            outcome = outcomes.of(test.name)
+            if not attempt.over:
+                saved = [row for row in kept if (row.test_index, row.attempt) == (number, attempt.number)]
                 found[number] = RecoveredTest(
-                    targets=targets,
-                    progress=self._progress[number],
+                    attempt=attempt.number,
+                    outcome=outcome,
+                    targets=attempt.targets,
+                    progress=attempt.progress,
+                    cleanup=attempt.cleanup,
                     saved={(row.step, row.target): msgspec.json.decode(row.state) for row in saved},
+                )
+            elif attempt.number >= test.retries or attempt.passed(len(test.steps)):
+                self.finished.add(number)
+            else:
+                found[number] = RecoveredTest(
+                    attempt=attempt.number + 1, outcome=outcome, progress={}, cleanup={}, saved={}
                 )
         return found
 
-    def _apply_to_target(self, number: int, tree: TestTree, event: EventRow) -> None:
+    def _attempt(self, number: int, event: EventRow) -> _Attempt:
+        """The attempt of an event; where it is the first one of it, it begins."""
+        attempt = self._attempts.get(number)
+        if attempt is not None and attempt.number == (event.attempt or 0):
+            return attempt
+        row = self._rows.get((number, event.attempt or 0))
+        targets = () if row is None else msgspec.json.decode(row.targets, type=tuple[Target, ...])
+        self._attempts[number] = attempt = _Attempt(event.attempt or 0, targets)
+        if targets:
+            infos = [target.info() for target in targets]
+            self.trees[number].acquired(infos, attempt.number, moment(event.time))
+        return attempt
+
+    def _apply_to_target(
+        self, attempt: _Attempt, tree: StepsTree, progress: dict[str, Progress], event: EventRow
+    ) -> None:
         assert event.target is not None
-        target = self._index[number][event.target]
-        info = self._targets[number][target].info()
+        target = attempt.index[event.target]
+        info = tree.targets[target]
         step = next(place for place, live in enumerate(tree.steps) if live.test_step_label == event.step)
-        progress = self._progress[number]
+        before = progress.get(event.target, Progress())
         if event.name == "TargetIn":
             tree.enter(step, target, info, moment(event.time))
             changes: dict[str, Any] = {"step": step, "inside": True}
         else:
             status = tree.last[target]
             assert isinstance(status, LiveTarget)
-            changes = self._apply_inside(status, step, event, info, progress[event.target])
-        progress[event.target] = msgspec.structs.replace(progress[event.target], **changes)
+            changes = self._apply_inside(status, step, event, info, before)
+        progress[event.target] = msgspec.structs.replace(before, **changes)
 
     def _apply_inside(
         self, status: LiveTarget, step: int, event: EventRow, info: TargetInfo, before: Progress
@@ -215,6 +304,7 @@ class _Replay:
                 event_name=event.name,
                 payload=None if event.payload is None else Raw(event.payload.encode()),
             ),
+            phase=event.phase if event.phase == CLEANUP else None,
         )
 
 

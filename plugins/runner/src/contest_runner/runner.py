@@ -1,7 +1,7 @@
 """Runs a job from its plan to its end: runs, tests, reports, verdict. `Runner.run` is the whole of running one.
 
 Called by the job manager, one task a job, with a lease; everything else that it needs is in the store, the plan
-and the plugins. Targets and steps are `contest_runner.attempt`'s, acquiring is `contest_runner.acquiring`'s.
+and the plugins. A test is `contest_runner.attempts`'s, reports are `contest_runner.reporting`'s.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import msgspec
 from contest_core import Blame, JobState, Report, Verdict
 from contest_runner.acquiring import Acquiring
 from contest_runner.answers import Answers
-from contest_runner.attempt import Attempt
-from contest_runner.binding import BindFailed, BoundStep, BoundSteps, bind_step
+from contest_runner.attempts import Attempts
+from contest_runner.binding import BindFailed, BoundStep, BoundSteps, BoundTest, bind_step
 from contest_runner.catalog import Catalog
 from contest_runner.faults import describe
 from contest_runner.job import PROCESS_GRACE, Job, JobFailed
-from contest_runner.plan import PLAN_FORMAT, Plan, TestPlan
+from contest_runner.plan import PLAN_FORMAT, Plan, StepPlan
 from contest_runner.processes import Supervisor
 from contest_runner.recovery import Recovered, recover
 from contest_runner.reporting import Reporting
-from contest_runner.status_tree import RunTree, StepName, TestTree, pack
+from contest_runner.status_packing import pack
+from contest_runner.status_tree import RunTree, StepName, TestTree
 from contest_runner.stopping import StopReason
 from contest_runner.store import JobEnd, Lease, LeaseLost, NewRun, ReportRow, Store, StoreError
 from contest_runner.store.locker import Locker
@@ -55,7 +56,7 @@ class Runner:
         self._supervisor = supervisor
         self._stop_grace = stop_grace
         self._changed = changed
-        self._acquiring = Acquiring(store, locker, catalog)
+        self._attempts = Attempts(store, Acquiring(store, locker, catalog), stop_grace=stop_grace)
         self._reporting = Reporting(store, catalog, stop_grace=stop_grace)
 
     def admit(
@@ -113,15 +114,20 @@ class Runner:
     def lock_lost(self, job_id: int, token: int, targets: Sequence[str]) -> None:
         """Another job has these targets now: the steps that they are in are cancelled."""
         job = self.jobs.get(job_id)
-        if job is not None and job.attempt is not None and job.attempt.token == token:
+        if job is None:
+            return
+        attempt = job.attempt if job.cleanup is None else job.cleanup.attempt
+        if attempt is not None and attempt.token == token:
             job.log.error("the locks of %s were lost", ", ".join(targets))
-            job.attempt.lose(targets)
+            attempt.lose(targets)
 
     def hurry(self) -> None:
-        """Cancels, of every job that stops, the steps that have not obeyed."""
+        """Cancels, of every job that stops, the steps that have not obeyed, and its cleanup."""
         for job in list(self.jobs.values()):
             if job.stopping.why is not None:
                 self._cancel_steps(job)
+                if job.cleanup is not None:
+                    job.cleanup.hurry()
 
     def kill(self) -> None:
         """Kills the processes of all jobs and waits for nothing."""
@@ -215,13 +221,19 @@ class Runner:
         return job.draining and not job.plan.runs
 
     async def _give_back(self, job: Job, recovered: Recovered) -> None:
-        """A job that was stopped and interrupted does not go on: only its targets are given back."""
-        assert recovered.tree is not None or not recovered.tests
+        """A job that was stopped and interrupted does not go on: its targets are cleaned up and given back."""
+        failure: JobFailed | None = None
+        bound: BoundSteps | None = None
+        try:
+            if any(job.plan.tests[number].cleanup for number in recovered.tests):
+                bound = self._bind(job)
+        except JobFailed as error:
+            failure = error
         for number, before in recovered.tests.items():
-            assert recovered.tree is not None
-            tree = recovered.tree.tests[number]
-            attempt = Attempt(job, run_id=recovered.run_id, test_index=number, number=0, steps=(), tree=tree)
-            await self._acquiring.give_back_recovered(job, job.plan.tests[number], attempt, before)
+            steps = None if bound is None else bound[number]
+            await self._attempts.give_back(job, recovered.run_id, number, steps, before)
+        if failure is not None:
+            raise failure
 
     def _bind(self, job: Job) -> BoundSteps:
         if job.plan.format == UNREADABLE:
@@ -230,15 +242,7 @@ class Runner:
             raise JobFailed(f"the plan has format {job.plan.format}, this program knows {PLAN_FORMAT}")
         try:
             return tuple(
-                tuple(
-                    bound
-                    for position, step in enumerate(test.steps)
-                    if (
-                        bound := bind_step(
-                            step, self.catalog.step(step.name), position, self.catalog.template
-                        )
-                    )
-                )
+                BoundTest(self._bind_steps(test.steps), self._bind_steps(test.cleanup))
                 for test in job.plan.tests
             )
         # The boundary to the steps' code, which may be gone or broken since the job was handed in.
@@ -246,12 +250,23 @@ class Runner:
             said = str(error) if isinstance(error, BindFailed | LookupError) else describe(error)
             raise JobFailed(f"the job's plan cannot be run here: {said}", blame=Blame.PLUGIN) from error
 
+    def _bind_steps(self, steps: Sequence[StepPlan]) -> tuple[BoundStep, ...]:
+        catalog = self.catalog
+        return tuple(
+            bound
+            for position, step in enumerate(steps)
+            if (bound := bind_step(step, catalog.step(step.name), position, catalog.template))
+        )
+
     def _trees(self, job: Job, run_id: int) -> list[TestTree]:
         """Empty trees for the tests of a run."""
-        return [TestTree(job.id, run_id, test.name, self._step_names(test)) for test in job.plan.tests]
+        return [
+            TestTree(job.id, run_id, test.name, self._names_of(test.steps), self._names_of(test.cleanup))
+            for test in job.plan.tests
+        ]
 
-    def _step_names(self, test: TestPlan) -> list[StepName]:
-        return [StepName(step.label, self._display_name(step.name)) for step in test.steps]
+    def _names_of(self, steps: Sequence[StepPlan]) -> list[StepName]:
+        return [StepName(step.label, self._display_name(step.name)) for step in steps]
 
     def _display_name(self, step: str) -> str:
         try:
@@ -271,47 +286,15 @@ class Runner:
             job.run_start = job.write("RunStarted", run_id=run_id, payload=b'{"RunID":%d}' % run_id)
             trees = self._trees(job, run_id)
             job.run = RunTree(job.id, run_id, trees, job.plan.skipped_tests, moment(job.run_start))
-        for number, test in enumerate(job.plan.tests):
+        for number, steps in enumerate(bound):
             if job.stopping.why is not None:
                 break
             if recovered is not None and number in recovered.finished_tests:
                 continue
-            await self._one_test(job, run_id, number, test, bound[number], recovered)
+            before = recovered.tests.get(number) if recovered is not None else None
+            await self._attempts.run(job, run_id, number, steps, before)
         last = run_id == job.plan.runs and not job.plan.final_reporters
         await self._finish_run(job, run_id, report=job.stopping.why is None, last=last)
-
-    async def _one_test(
-        self,
-        job: Job,
-        run_id: int,
-        number: int,
-        test: TestPlan,
-        steps: Sequence[BoundStep],
-        recovered: Recovered | None,
-    ) -> None:
-        assert job.run is not None
-        tree = job.run.tests[number]
-        attempt = Attempt(job, run_id=run_id, test_index=number, number=0, steps=steps, tree=tree)
-        before = recovered.tests.get(number) if recovered is not None else None
-        if before is not None:
-            attempt.saved = before.saved
-        acquired = await self._acquiring.acquire(job, test, attempt, before)
-        if acquired is None:
-            return
-        job.attempt = attempt
-        ours = True
-        try:
-            await attempt.run(acquired.targets, before.progress if before else None)
-            await job.end_processes(job.process_grace)
-            if any(flow.failed for flow in attempt.flows):
-                job.target_failed = True
-        except (LeaseLost, StoreError):
-            ours = False
-            raise
-        finally:
-            job.attempt = None
-            if ours:
-                await self._acquiring.release(job, test, attempt, acquired)
 
     async def _pause_between(self, job: Job) -> None:
         interval = seconds(job.plan.run_interval)
@@ -378,7 +361,7 @@ class Runner:
         end = JobEnd(
             state=int(state),
             verdict=verdict.value,
-            flaky=False,
+            flaky=job.flaky,
             error=error or None,
             blame=job.fault.value if verdict is Verdict.ERROR and job.fault else None,
             end_time=self.store.now(),

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from contest_core import RunStatus, TargetStatus, TooLarge
+from contest_core import RunStatus, TargetStatus, TestStatus, TestStepStatus, TooLarge
 from contest_core.client import MAX_ANSWER_BYTES
 from contest_core.events import EventStatusMsg
 from contest_runner.refusals import InvalidQuery
@@ -59,13 +59,21 @@ def cut(tree: RunTree, message: EventStatusMsg) -> Piece:
         quiet = select(part, None, None, events=False)
         tests = [len(msgspec.json.encode(test)) for test in part.test_statuses]
         piece = piece._replace(quiet=len(msgspec.json.encode(quiet)), widest=max(tests, default=0))
-    if message.target is None or any(test.target_statuses for test in part.test_statuses):
+    if message.target is None or any(_entries(test) for test in part.test_statuses):
         return piece
     tests_asked = [test for test in run.test_statuses if message.test in (None, test.test_name)]
-    entries = [entry for test in tests_asked for entry in test.target_statuses or ()]
+    entries = [entry for test in tests_asked for entry in _entries(test)]
     names = dict.fromkeys(entry.target.id for entry in entries if entry.target is not None)
     settled = all(test.target_statuses is not None for test in tests_asked)
     return piece._replace(missed=list(names), settled=settled)
+
+
+def _entries(test: TestStatus) -> Sequence[TargetStatus]:
+    """Of all targets, also of those that only an earlier attempt had."""
+    return [
+        *(test.target_statuses or ()),
+        *(entry for attempt in test.attempts or () for entry in attempt.target_statuses or ()),
+    ]
 
 
 def select(run: RunStatus, test: str | None, target: str | None, *, events: bool) -> RunStatus:
@@ -80,18 +88,27 @@ def select(run: RunStatus, test: str | None, target: str | None, *, events: bool
             chosen = [status if status.events is None else replace(status, events=None) for status in chosen]
         return chosen or None
 
+    def steps(statuses: Sequence[TestStepStatus]) -> Any:
+        return [
+            replace(
+                step,
+                target_statuses=targets(step.target_statuses),
+                events=step.events if events else None,
+            )
+            for step in statuses
+        ]
+
     tests = [
         replace(
             each,
-            test_step_statuses=[
-                replace(
-                    step,
-                    target_statuses=targets(step.target_statuses),
-                    events=step.events if events else None,
-                )
-                for step in each.test_step_statuses
-            ],
+            test_step_statuses=steps(each.test_step_statuses),
             target_statuses=targets(each.target_statuses),
+            cleanup_step_statuses=steps(each.cleanup_step_statuses or ()) or None,
+            attempts=[
+                replace(attempt, target_statuses=targets(attempt.target_statuses))
+                for attempt in each.attempts or ()
+            ]
+            or None,
         )
         for each in run.test_statuses
         if test is None or each.test_name == test

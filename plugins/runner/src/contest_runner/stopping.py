@@ -29,6 +29,8 @@ class StopReason(StrEnum):
     LEASE_LOST = "lease lost"
     """The job belongs to another server now."""
     PROGRAM_ENDS = "the program ends"
+    TIME_UP = "the time is up"
+    """Of the cleanup: the job itself may go on."""
 
 
 class Stopping:

@@ -16,9 +16,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def microseconds(time: datetime | None) -> int | None:
-    """A time as the store has it."""
-    return None if time is None else (time - _EPOCH) // _MICROSECOND
+def microseconds(time: datetime) -> int:
+    """Microseconds since the epoch: the reverse of `moment`."""
+    return (time - _EPOCH) // _MICROSECOND
 
 
 def seconds(nanoseconds: int) -> float:

@@ -107,4 +107,8 @@ class Desk:
 @lru_cache(maxsize=8)
 def _later_fields(kind: type[Struct]) -> tuple[tuple[str, str], ...]:
     fields = msgspec.structs.fields(kind)
-    return tuple((field.name, field.encode_name) for field in fields if field.encode_name in _LATER)
+    return tuple(
+        (field.name, field.encode_name)
+        for field in fields
+        if field.encode_name in _LATER and field.default is UNSET
+    )

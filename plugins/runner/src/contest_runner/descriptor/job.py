@@ -39,7 +39,7 @@ class JobReader:
 
     def requests(self) -> Iterator[Request]:
         """What the fetchers are to be asked."""
-        return (test.request for test in self._tests if test.request is not None)
+        return (request for test in self._tests for request in test.requests())
 
     def finish(self, fetched: Fetched) -> tuple[Plan | None, BoundSteps]:
         """The plan and its steps, ready to run; None where the job is refused."""

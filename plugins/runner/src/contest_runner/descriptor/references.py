@@ -19,30 +19,33 @@ from contest_runner.walk import pointer
 _REFERENCE = re.compile(r"([A-Za-z][A-Za-z0-9_]*)\.([A-Za-z][A-Za-z0-9_]*)", re.ASCII)
 
 
-def check_references(desk: Desk, steps: Sequence[tuple[str, BoundStep | None]], path: str) -> None:
+def check_references(
+    desk: Desk,
+    steps: Sequence[tuple[str, BoundStep | None]],
+    path: str,
+    before: dict[str, BoundStep | None],
+) -> None:
     """Tells of the variables that no step before has set. `path` is where the steps stand.
 
-    The steps are given with their labels; one that could not be read may set anything.
+    The steps are given with their labels, and become some of those `before`; one that could not be read may set
+    anything.
     """
-    if not any(True for _, step in steps if step is not None for _ in step.references):
-        return
     labels = [label for label, _ in steps]
-    known: dict[str, frozenset[str] | None] = {}
     for number, (label, step) in enumerate(steps):
-        if step is None:
-            known[label] = None
-            continue
-        place = desk.walk.place(f"{path}/{number}", "parameters")
-        for key, index, reference in step.references:
-            if wrong := _wrong(desk, reference, label, labels, known):
-                message, nearest = wrong
-                where = f"{place}/{pointer(key)}/{index}"
-                _warn(desk, where, message, nearest)
-        known[label] = _outputs(desk, step, f"{path}/{number}")
+        for key, index, reference in step.references if step is not None else ():
+            where = f"{desk.walk.place(f'{path}/{number}', 'parameters')}/{pointer(key)}/{index}"
+            if wrong := _wrong(desk, reference, label, labels, before, where):
+                _warn(desk, where, *wrong)
+        before[label] = step
 
 
 def _wrong(
-    desk: Desk, reference: str, label: str, labels: Sequence[str], known: dict[str, frozenset[str] | None]
+    desk: Desk,
+    reference: str,
+    label: str,
+    labels: Sequence[str],
+    before: dict[str, BoundStep | None],
+    where: str,
 ) -> tuple[str, str | None] | None:
     """Why the reference cannot resolve, and what may have been meant."""
     parts = _REFERENCE.fullmatch(reference)
@@ -54,12 +57,12 @@ def _wrong(
             f"{reference!r} is a variable of the step itself, which is not set before the step has begun",
             None,
         )
-    if of not in known:
+    if of not in before:
         if of in labels:
             return f"{reference!r} is set by a later step", None
-        near = desk.walk.nearest.to(of, list(known))
+        near = desk.walk.nearest.to(of, list(before))
         return f"{reference!r} is set by no step: there is no step {of!r} before", near and f"{near}.{name}"
-    outputs = known[of]
+    outputs = _outputs(desk, before[of], where)
     if outputs is None or name in outputs:
         return None
     near = desk.walk.nearest.to(name, sorted(outputs))
@@ -80,7 +83,9 @@ def _warn(desk: Desk, path: str, message: str, nearest: str | None) -> None:
     )
 
 
-def _outputs(desk: Desk, step: BoundStep, path: str) -> frozenset[str] | None:
+def _outputs(desk: Desk, step: BoundStep | None, path: str) -> frozenset[str] | None:
+    if step is None:
+        return None
     try:
         return step.outputs
     # The boundary to a step's code: its fault refuses this descriptor and no more.

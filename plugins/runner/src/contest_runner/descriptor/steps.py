@@ -26,26 +26,32 @@ _WRITTEN: Final = (dict, list, float)
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 
 
-def read_steps(desk: Desk, fetched: FetchedTest, path: str) -> tuple[BoundStep, ...] | None:
-    """The steps; None where something is wrong with one. `path` is where the fetcher's parameters stand."""
+def read_steps(
+    desk: Desk, fetched: FetchedTest, path: str, before: dict[str, BoundStep | None], *, cleanup: bool = False
+) -> tuple[BoundStep, ...] | None:
+    """The steps; None where something is wrong with one. `path` is where the fetcher's parameters stand.
+
+    `before` are the test's steps so far, by label, and get the new ones. Of cleanup steps there may be none.
+    """
     where = path
     for token in fetched.path.split("/")[1:]:
         where = desk.walk.place(where, token)
     read: list[StepFields] = desk.walk.read(fetched.steps, Steps, where)
     if read is BAD:
         return None
-    if not read:
+    if not read and not cleanup:
         desk.walk.error("missing", where, "at least one step is required per test")
     _count(desk, read, where)
     written = _texts(desk, fetched, where)
     steps = [_step(desk, step, f"{where}/{number}", number, written) for number, step in enumerate(read)]
-    seen: set[str] = set()
+    labels = set(before)
     for number, step in enumerate(read):
-        if step.label and step.label in seen:
+        if step.label and step.label in labels:
             place = desk.walk.place(f"{where}/{number}", "label")
             desk.walk.error("duplicate", place, f"a second step is labelled {step.label[:64]!r}")
-        seen.add(step.label)
-    check_references(desk, [(fields.label, step) for fields, step in zip(read, steps, strict=True)], where)
+        labels.add(step.label)
+    labelled = [(fields.label, step) for fields, step in zip(read, steps, strict=True)]
+    check_references(desk, labelled, where, before)
     return None if None in steps else tuple(step for step in steps if step)
 
 
