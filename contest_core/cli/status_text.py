@@ -211,7 +211,8 @@ def _attempt_lines(test: TestStatus) -> Iterator[str]:
 def _failures(targets: Sequence[TargetStatus]) -> Iterator[str]:
     for entry in targets[:MAX_FAILURES]:
         place = ": ".join(filter(None, (_name(entry), entry.test_step_label)))
-        yield f"      {visible(place)}: {visible(entry.error.strip().split(chr(10), 1)[0])}"
+        first = entry.error.strip().split("\n", 1)[0]
+        yield f"      {visible(place)}: {visible(first)}"
     if len(targets) > MAX_FAILURES:
         yield f"      and {count(len(targets) - MAX_FAILURES, 'more')}"
 
