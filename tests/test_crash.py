@@ -39,7 +39,7 @@ import asyncio, os, random
 from msgspec import Struct
 from contest_core import hookimpl
 from contest_runner.parts import Reporter, ReportResult, TargetManager
-from contest_runner.step import OnInterrupt, Step
+from contest_runner.step import OnInterrupt, Step, TargetFailed
 from contest_runner.target import Target
 
 class Pause(Struct, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ class Pause(Struct, frozen=True, kw_only=True):
 
 def say(word, target, context):
     info = context.info
-    line = f"{word} {info.job_id} {info.run_id} {info.test} {info.step} {target.id}\\n"
+    line = f"{word} {info.job_id} {info.run_id} {info.test} {info.attempt} {info.step} {target.id}\\n"
     fd = os.open(os.environ["CRASH_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(fd, line.encode())
     os.close(fd)
@@ -83,6 +83,16 @@ class On(Step):
             await context.save(done)
             say(f"saved{done}", target, context)
         say("end", target, context)
+
+class Flunk(Mark):
+    """Fails every other target in the first attempt."""
+    display_name = "Flunk"
+    on_interrupt = OnInterrupt.RERUN
+
+    async def run(self, target, parameters, context):
+        await super().run(target, parameters, context)
+        if context.info.attempt == 0 and target.id[-1] in "13579":
+            raise TargetFailed("not yet")
 
 class Child(Step):
     """Leaves a process of its own in the background, in a session of its own."""
@@ -161,11 +171,13 @@ def contest_register_reporters(registry):
 def contest_register_steps(registry):
     registry.add("dying", "crash_plugin:Dying")
     registry.add("nap", "crash_plugin:Nap")
-    for name, kind in (("mark", "Mark"), ("again", "Again"), ("on", "On"), ("child", "Child")):
+    for name, kind in (("mark", "Mark"), ("again", "Again"), ("on", "On"), ("child", "Child"), ("flunk", "Flunk")):
         registry.add(name, f"crash_plugin:{kind}")
 '''
 
-STEPS = (("mark", "one"), ("again", "two"), ("on", "three"), ("child", "four"), ("mark", "five"))
+STEPS = (("mark", "s1"), ("again", "s2"), ("flunk", "s3"), ("on", "s4"), ("child", "s5"), ("mark", "s6"))
+CLEANUP = (("again", "c1"), ("mark", "c2"))
+RETRIES = 2
 
 
 class World:
@@ -189,7 +201,8 @@ class World:
         (info / "entry_points.txt").write_text("[contest]\ncrash = crash_plugin\n")
 
     def begin(self, *, ready: bool = True) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(self.folder / "site"), "CRASH_LOG": str(self.log)}
+        path = os.pathsep.join(filter(None, [str(self.folder / "site"), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path, "CRASH_LOG": str(self.log)}
         said = self.folder / "stderr"
         with said.open("wb") as stderr:
             self.process = subprocess.Popen(
@@ -277,7 +290,10 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def descriptor(name: str, *, targets: int = 4, most: float = 0.02, runs: int = 1) -> dict[str, Any]:
     """A job that takes all kinds of steps."""
-    steps = [{"name": kind, "label": label, "parameters": {"most": [str(most)]}} for kind, label in STEPS]
+    steps, cleanup = (
+        [{"name": kind, "label": label, "parameters": {"most": [str(most)]}} for kind, label in each]
+        for each in (STEPS, CLEANUP)
+    )
     tests = [
         {
             "TargetManagerName": "TargetList",
@@ -285,6 +301,9 @@ def descriptor(name: str, *, targets: int = 4, most: float = 0.02, runs: int = 1
             "TargetManagerReleaseParameters": {},
             "TestFetcherName": "literal",
             "TestFetcherFetchParameters": {"TestName": test, "Steps": steps},
+            "CleanupFetcherName": "literal",
+            "CleanupFetcherFetchParameters": {"Steps": cleanup},
+            "RetryParameters": {"NumRetries": RETRIES, "RetryInterval": "20ms"},
         }
         for test in ("first", "second")
     ]
@@ -319,7 +338,7 @@ def check_steps(world: World) -> None:
     """What has to hold for the steps of jobs made by `descriptor`."""
     entries = world.entries()
     events = world.rows(
-        "select job_id, sequence, run_id, test, step, target, name from events order by position"
+        "select job_id, run_id, test, attempt, phase, step, target, name from events order by position"
     )
     begun: Counter[tuple[str, ...]] = Counter()
     ended: Counter[tuple[str, ...]] = Counter()
@@ -334,22 +353,28 @@ def check_steps(world: World) -> None:
         else:
             begun[where] += 1
     walks: dict[tuple[Any, ...], list[tuple[str, str]]] = defaultdict(list)
-    for job, _, run, test, step, target, name in events:
-        if name in ("TargetIn", "TargetOut", "TargetErr"):
-            walks[job, run, test, target].append((name, step))
-    kinds = {label: kind for kind, label in STEPS}
-    labels = [label for _, label in STEPS]
-    for (job, run, test, target), walk in walks.items():
+    for job, run, test, attempt, phase, step, target, name in events:
+        if name == "TargetReleased":
+            for each in ("test", "cleanup"):
+                walks[job, run, test, attempt, each, target].extend(())
+        elif name in ("TargetIn", "TargetOut", "TargetErr"):
+            walks[job, run, test, attempt, phase, target].append((name, step))
+    kinds = {label: kind for kind, label in (*STEPS, *CLEANUP)}
+    passed: dict[tuple[Any, ...], list[bool]] = defaultdict(list)
+    for (job, run, test, attempt, phase, target), walk in walks.items():
+        labels = [label for _, label in (STEPS if phase == "test" else CLEANUP)]
+        if phase == "test":
+            passed[job, run, test, attempt].append(walk[-1:] == [("TargetOut", labels[-1])])
         assert walk[: 2 * len(labels)] == walk, "a target-step is told of twice"
         expected = [(name, label) for label in labels for name in ("TargetIn", "TargetOut")]
-        failed = walk[-1][0] == "TargetErr"
-        if failed:
-            assert kinds[walk[-1][1]] in ("mark", "child"), "only what may not run twice fails"
+        if walk and walk[-1][0] == "TargetErr":
+            may = ("mark", "child", "flunk") if attempt == 0 else ("mark", "child")
+            assert kinds[walk[-1][1]] in may, "only what may not run twice fails, and what fails at first"
             assert walk[:-1] == expected[: len(walk) - 1]
-        elif entries[job]["State"] == "JobStateCompleted":
+        elif phase == "cleanup" or entries[job]["State"] == "JobStateCompleted":
             assert walk == expected, "a step was skipped"
         for name, label in walk:
-            one = (str(job), str(run), test, label, target)
+            one = (str(job), str(run), test, str(attempt), label, target)
             if kinds[label] == "mark":
                 assert begun[one] <= 1, "it may not run twice"
             if name == "TargetOut" and kinds[label] != "child":
@@ -357,6 +382,10 @@ def check_steps(world: World) -> None:
             if name == "TargetOut" and kinds[label] == "mark":
                 assert begun[one] == ended[one] == 1
     assert max(saved.values(), default=0) <= 1, "what was saved is not done again"
+    for (job, run, test, attempt), each in passed.items():
+        if entries[job]["State"] == "JobStateCompleted":
+            again = (job, run, test, attempt + 1) in passed
+            assert again is (not all(each) and attempt < RETRIES), "it is tried again when it has to be"
 
 
 def crash(world: World, seed: int, rounds: int) -> None:
@@ -402,6 +431,7 @@ def mortal(at: str, kind: str = "again") -> dict[str, Any]:
     """A job in which the server dies at a certain point."""
     job = descriptor(at, runs=2)
     test = job["TestDescriptors"].pop()
+    del test["CleanupFetcherName"], test["CleanupFetcherFetchParameters"], test["RetryParameters"]
     test["TargetManagerName"] = "dying"
     test["TargetManagerAcquireParameters"] = test["TargetManagerReleaseParameters"] = {"at": at}
     steps = [{"name": name, "label": name} for name in dict.fromkeys(("again", kind))]

@@ -347,7 +347,7 @@ KEYS: dict[str, list[Any]] = {
 
 
 LATER = {"Timeout", "CleanupTimeout", "MaxTargets", "Queue", "Priority"}
-"""Kept free, and refused."""
+"""Kept free, and refused where they have no type yet."""
 
 
 def test_keys_of_jobs_are_what_the_code_reads() -> None:
@@ -356,8 +356,13 @@ def test_keys_of_jobs_are_what_the_code_reads() -> None:
             listed = {
                 key for line in lines.splitlines()[2:] for key in re.findall(r"`(\w+)`", line.split("|")[1])
             }
-            known = {field.encode_name for kind in KEYS[name] for field in msgspec.structs.fields(kind)}
-            assert listed == known - LATER, f"{page}: {name}"
+            known = {
+                field.encode_name
+                for kind in KEYS[name]
+                for field in msgspec.structs.fields(kind)
+                if field.encode_name not in LATER or field.default is not msgspec.UNSET
+            }
+            assert listed == known, f"{page}: {name}"
 
 
 def test_settings_are_all_on_their_plugins_page() -> None:

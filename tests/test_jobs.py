@@ -15,11 +15,12 @@ JOBS = Path(__file__).parents[1] / "configs" / "jobs"
 PROGRAM = [sys.executable, "-c", "from contest_core.cli import main; main()"]
 SECONDS = 50
 
-FAILING = {"failing.yaml": 1}
+FAILING = {"cleanup.yaml": 1, "failing.yaml": 1}
 """Exit statuses that are not 0."""
 
 SAYS = {
     "chance.yaml": ["test chance: ", ">= 0.00%", "completed  passed"],
+    "cleanup.yaml": ["completed  failed", "leaves a mess: 1 failed", "cleanup: 1 passed"],
     "command.json": ["vm-1    passed  kernel (1/1)"],
     "disabled.yaml": ["test runs: 1 passed", "disabled: does not run"],
     "failing.yaml": [
@@ -34,6 +35,7 @@ SAYS = {
     "hello.yaml": ["board-1  passed", "board-2  passed", "report TargetSuccess: success"],
     "interrupted.yaml": ["T1      passed  probe (1/1)"],
     "pool.yaml": ["test two boards: 2 passed", "board-2  passed  say (1/1)"],
+    "retries.yaml": ["completed  passed  flaky", "warm up: 2 passed, attempt 2", "attempt 1: 2 failed"],
     "runs-and-tests.yaml": ["run 2", "test second: 1 passed", "final report TargetSuccess: success"],
     "templates.yaml": ["7       passed  show (1/1)"],
     "waitport.yaml": ["board-1  passed  up (2/2)"],

@@ -35,11 +35,6 @@ def recorded() -> list[dict[str, Any]]:
     return [json.loads(line) for line in RECORDED.read_text().splitlines()]
 
 
-def job_name(case: str) -> str:
-    """The job to which a case belongs."""
-    return case.rpartition("/")[0]
-
-
 class JobIds:
     """Job IDs as the order of their first appearance, on one side."""
 

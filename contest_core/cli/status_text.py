@@ -7,7 +7,7 @@ of where they come from.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -31,6 +31,9 @@ MAX_TARGETS: Final = 40
 
 MAX_RUNS: Final = 5
 """Runs that are shown, the last ones."""
+
+MAX_FAILURES: Final = 5
+"""Targets that failed in a cleanup, or in an attempt before the last one."""
 
 MAX_OUTPUT_LINES: Final = 10
 """Lines of what a failed command wrote."""
@@ -99,8 +102,18 @@ def runs_of(status: JobStatus) -> Sequence[RunStatus]:
 def tally(test: TestStatus, *, ended: bool) -> Counter[str]:
     """How many targets are in which state, in the order in which they are told."""
     last = test.test_step_statuses[-1].test_step_label if test.test_step_statuses else ""
-    found = Counter(target_state(target, last, ended=ended) for target in test.target_statuses or [])
+    return _tally(test.target_statuses or (), last, ended=ended)
+
+
+def _tally(targets: Iterable[TargetStatus], last: str, *, ended: bool) -> Counter[str]:
+    found = Counter(target_state(target, last, ended=ended) for target in targets)
     return Counter({state: found[state] for state in reversed(_ORDER) if found[state]})
+
+
+def test_text(test: TestStatus, *, ended: bool) -> str:
+    """What the targets have come to; and in which attempt, where that is not the first one."""
+    attempt = f", attempt {test.attempts[-1].attempt + 1}" if test.attempts else ""
+    return f"{tally_text(tally(test, ended=ended))}{attempt}"
 
 
 def tally_text(counted: Counter[str]) -> str:
@@ -146,8 +159,10 @@ def _waiting_lines(waiting: Waiting) -> Iterator[str]:
 def _run_lines(run: RunStatus, *, ended: bool, hints: bool) -> Iterator[str]:
     yield f"run {run.run_id}  began {time_text(run.start_time)}"
     for test in run.test_statuses:
-        yield f"  test {visible(test.test_name)}: {tally_text(tally(test, ended=ended))}"
+        yield f"  test {visible(test.test_name)}: {test_text(test, ended=ended)}"
         yield from _target_lines(test, ended=ended, hints=hints)
+        yield from _cleanup_lines(test, ended=ended)
+        yield from _attempt_lines(test)
     if run.skipped_tests:
         yield f"  disabled: {', '.join(map(visible, run.skipped_tests))}"
 
@@ -167,6 +182,39 @@ def _target_lines(test: TestStatus, *, ended: bool, hints: bool) -> Iterator[str
     for state, target in shown:
         if state == "failed" and target.output is not None:
             yield from _output_lines(_name(target), target.output)
+
+
+def _cleanup_lines(test: TestStatus, *, ended: bool) -> Iterator[str]:
+    """What the cleanup has come to; nothing where it has not begun."""
+    last: dict[str, TargetStatus] = {}
+    steps = test.cleanup_step_statuses or []
+    for step in steps:
+        last.update({_name(entry): entry for entry in step.target_statuses or ()})
+    if not last:
+        return
+    label = steps[-1].test_step_label
+    yield f"    cleanup: {tally_text(_tally(last.values(), label, ended=ended))}"
+    yield from _failures([entry for entry in last.values() if entry.error])
+
+
+def _attempt_lines(test: TestStatus) -> Iterator[str]:
+    """What the attempts before the last one have come to."""
+    label = test.test_step_statuses[-1].test_step_label if test.test_step_statuses else ""
+    for attempt in (test.attempts or [])[:-1]:
+        targets = attempt.target_statuses or []
+        took = span_text((attempt.end_time - attempt.start_time).total_seconds())
+        words = tally_text(_tally(targets, label, ended=True))
+        yield f"    attempt {attempt.attempt + 1}: {words}, took {took}"
+        yield from _failures([entry for entry in targets if entry.error])
+
+
+def _failures(targets: Sequence[TargetStatus]) -> Iterator[str]:
+    for entry in targets[:MAX_FAILURES]:
+        place = ": ".join(filter(None, (_name(entry), entry.test_step_label)))
+        first = entry.error.strip().split("\n", 1)[0]
+        yield f"      {visible(place)}: {visible(first)}"
+    if len(targets) > MAX_FAILURES:
+        yield f"      and {count(len(targets) - MAX_FAILURES, 'more')}"
 
 
 def _entered(test: TestStatus, names: set[str]) -> Mapping[str, datetime]:
@@ -243,9 +291,7 @@ def progress_text(job_id: int, status: JobStatus) -> str:
     if status.state is not JobState.STARTED or not runs:
         return words
     begun = [test for test in runs[-1].test_statuses if test.target_statuses]
-    tests = "; ".join(
-        f"{visible(test.test_name)}: {tally_text(tally(test, ended=False))}" for test in begun[-1:]
-    )
+    tests = "; ".join(f"{visible(test.test_name)}: {test_text(test, ended=False)}" for test in begun[-1:])
     of = f" of {len(runs[-1].test_statuses)}" if len(runs[-1].test_statuses) > 1 else ""
     where = f"run {runs[-1].run_id}, test {len(begun)}{of}, {tests}" if begun else f"run {runs[-1].run_id}"
     return f"{words}, {where}"

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from contest_core import (
     ZERO_TIME,
+    AttemptStatus,
     ContestError,
     JobReport,
     JobState,
@@ -131,6 +132,30 @@ def test_the_end_of_a_failed_commands_output_is_shown(server: Any) -> None:
     assert "      line 29" in shown
     assert "line 19" not in shown
     assert "stdout" not in shown
+
+
+def test_earlier_attempts_and_the_cleanup_stand_below_the_targets(server: Any) -> None:
+    tested = boot(target("t1"), target("t2"))
+    earlier = AttemptStatus(
+        attempt=0,
+        start_time=NOON,
+        end_time=NOON + timedelta(seconds=3),
+        target_statuses=[target("t1"), target("t2", "a", error="cold\nvery \x1b[2J")],
+    )
+    last = AttemptStatus(attempt=1, start_time=NOON, end_time=NOON, target_statuses=tested.target_statuses)
+    wiped = structs.replace(
+        tested.test_step_statuses[0],
+        test_step_label="wipe",
+        target_statuses=[target("t1", "wipe"), target("t2", "wipe", error="no")],
+    )
+    tested = structs.replace(tested, attempts=[earlier, last], cleanup_step_statuses=[wiped])
+    shown = text(server.status(run_statuses=[run(tested)]))
+    assert "test Boot: 2 passed, attempt 2" in shown
+    assert "    attempt 1: 1 passed, 1 failed, took 3.00s" in shown
+    assert "      t2: a: cold" in shown.splitlines()
+    assert "    cleanup: 1 passed, 1 failed\n      t2: wipe: no" in shown
+    unbegun = structs.replace(tested, cleanup_step_statuses=[structs.replace(wiped, target_statuses=None)])
+    assert "cleanup" not in text(server.status(run_statuses=[run(unbegun)]))
 
 
 def test_reports_stand_with_their_run_and_final_ones_at_the_end(server: Any) -> None:

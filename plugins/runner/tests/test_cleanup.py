@@ -122,8 +122,10 @@ async def test_all_targets_are_cleaned_up_with_the_variables_of_the_test_and_not
 async def test_a_kept_status_has_the_cleanup_as_it_was(lab: Lab) -> None:
     script = step("cmd", "say", executable="echo", args=["x"], emit_stdout=True)
     async with lab.server() as serving:
-        job = await serving.start(cleaned(ECHO, by=[script, step("sleep", "wait", duration="300ms")]))
-        shown = await serving.until(job, lambda status: cleanup_of(status, "wait"))
+        job = await serving.start(cleaned(ECHO, by=[script, step("sleep", "wait", duration="700ms")]))
+        shown = await serving.until(
+            job, lambda status: status["RunStatus"] and len(cleanup_of(status, "wait")) == 2
+        )
         ended = await serving.ended(job)
         assert cleanup_of(shown, "say") == cleanup_of(ended, "say")
         [event, *_] = cleanup_of(ended, "say")["a"]["Events"]

@@ -211,7 +211,7 @@ async def test_what_a_finished_test_came_to_is_known_again(lab: Lab) -> None:
     Crashing.Parameters = Parameters
     lab.step("crashing", Crashing)
     tests = [
-        one_test(step("crashing"), name="saved", RetryParameters={"NumRetries": 1}),
+        one_test(step("crashing"), name="saved", RetryParameters={"NumRetries": 5}),
         one_test(step("noting", "later", waits="0"), name="later"),
     ]
     async with world.interruption(job_of(*tests), in_step("later")) as serving:

@@ -65,8 +65,16 @@ def _headline(job: str, tally: Tally, plan: Plan | None, elapsed: float) -> Text
     if tally.test:
         number = f"test {tally.tests_begun}{_of(len(plan.tests) if plan else 0)}"
         words.append(Text(f"{number}: {visible(tally.test)}"))
+        words += [Text(each, style="yellow") for each in _where(tally, plan)]
     words.append(Text(span_text(elapsed), style="dim"))
     return Text("  ").join(words)
+
+
+def _where(tally: Tally, plan: Plan | None) -> list[str]:
+    """In which attempt, where it is not the only one; and whether the steps or the cleanup go on."""
+    tries = [test.retries + 1 for test in plan.tests if test.name == tally.test] if plan else []
+    found = [f"attempt {tally.attempt + 1}{_of(tries[0] if tries else 0)}"] if tally.attempt else []
+    return [*found, "cleanup"] if tally.cleaning else found
 
 
 def _of(total: int) -> str:
@@ -97,7 +105,7 @@ def _labels(tally: Tally, plan: Plan | None) -> Sequence[str]:
     """The steps of the test that goes on, in their order."""
     for test in plan.tests if plan else ():
         if test.name == tally.test:
-            return [step.label for step in test.steps]
+            return [step.label for step in (test.cleanup if tally.cleaning else test.steps)]
     return list(tally.inside)
 
 

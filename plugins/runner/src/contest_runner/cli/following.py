@@ -83,10 +83,13 @@ class Following:
 
     def happened(self, event: JobEvent, runs: int) -> None:
         """An event of the job, which has so many runs (0: no end)."""
+        before = self.tally.attempt
         self.tally.count(event)
         if self._quiet:
             return
         name = event.data.event_name
+        if self.tally.attempt > before:
+            self._plain(f"attempt {self.tally.attempt + 1} of test {visible(self.tally.test)} began")
         if name == "RunStarted":
             self._plain(f"run {event.header.run_id}{f' of {runs}' if runs else ''} began")
         elif name in ("TargetErr", "TargetAcquireErr"):
@@ -112,7 +115,8 @@ class Following:
         where = ": ".join(place for place in places if place)
         said, *_ = str(payload.get("Error") or "").splitlines() or [""]
         tail = "".join(f"\n    {visible(line, lines=True)}" for line in _tail(payload))
-        self.tell(f"{coloured('failed', 'red')}: {visible(where)}: {visible(said)}{tail}")
+        word = "cleanup failed" if event.phase == "cleanup" else "failed"
+        self.tell(f"{coloured(word, 'red')}: {visible(where)}: {visible(said)}{tail}")
 
     def _plain(self, text: str) -> None:
         """What a display shows by itself."""

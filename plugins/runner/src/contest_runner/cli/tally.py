@@ -27,22 +27,28 @@ class Tally:
         """Of that test, by step label."""
         self.passed: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
-        self._attempt: int | None = None
+        self.attempt = 0
+        """The attempt of that test, from 0."""
+        self.cleaning = False
+        """Its cleanup has begun."""
 
     def count(self, event: JobEvent) -> None:
         """Takes an event into account."""
         name, header = event.data.event_name, event.header
         if header.test_name is not None:
-            self._count_in_test(name, header.test_name, header.test_attempt, header.test_step_label or "")
+            self._count_in_test(
+                name, header.test_name, header.test_attempt or 0, header.test_step_label or ""
+            )
+            self.cleaning = event.phase == "cleanup"
         elif name == "RunStarted":
             self.run = header.run_id or 0
             self.tests_begun = 0
-            self._begin("", None)
+            self._begin("", 0)
         elif name.startswith("JobState"):
             self.state = name
 
-    def _count_in_test(self, name: str, test: str, attempt: int | None, step: str) -> None:
-        if test != self.test or attempt != self._attempt:
+    def _count_in_test(self, name: str, test: str, attempt: int, step: str) -> None:
+        if test != self.test or attempt != self.attempt:
             self.tests_begun += test != self.test
             self._begin(test, attempt)
         if name == "TargetIn":
@@ -56,7 +62,7 @@ class Tally:
         elif name == "TargetAcquired":
             self.targets += 1
 
-    def _begin(self, test: str, attempt: int | None) -> None:
-        self.test, self._attempt = test, attempt
+    def _begin(self, test: str, attempt: int) -> None:
+        self.test, self.attempt, self.cleaning = test, attempt, False
         self.targets = 0
         self.inside, self.passed, self.failed = Counter(), Counter(), Counter()
