@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -340,10 +340,8 @@ def _entered(test: TestStatus) -> Mapping[str, datetime]:
 
 def _earlier(test: TestStatus) -> Sequence[Mapping[str, Sequence[Failed]]]:
     """By attempt but the last, how its targets failed."""
-    # A status of this program may know of no attempts.
-    attempts: Sequence[Any] = getattr(test, "attempts", ())
     found: list[dict[str, list[Failed]]] = []
-    for number, attempt in enumerate(attempts[:-1], 1):
+    for number, attempt in enumerate((test.attempts or [])[:-1], 1):
         of_attempt: dict[str, list[Failed]] = {}
         for target in attempt.target_statuses or ():
             if target.error:

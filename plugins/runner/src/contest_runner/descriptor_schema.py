@@ -66,6 +66,7 @@ DESCRIPTIONS: Final[dict[type[Struct], dict[str, str]]] = {
         "TestFetcherFetchParameters": "The name of the test, and its steps or where they are.",
         "CleanupFetcherName": "What finds the steps that are run at the end of the test in any case.",
         "CleanupFetcherFetchParameters": "Those steps, or where they are.",
+        "CleanupTimeout": "How long the cleanup steps may take together; without limit, while the job goes on.",
     },
     RetryFields: {
         "NumRetries": "How often the test is repeated at most.",
