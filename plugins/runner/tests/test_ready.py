@@ -35,7 +35,7 @@ from contest_runner.status_packing import pack, unpack
 from contest_runner.status_tree import RunTree, StepName, TestTree
 now = datetime(2026, 1, 1, tzinfo=UTC)
 test = TestTree(1, 1, "t", [StepName("s", "S")])
-test.acquired([TargetInfo(id="a")])
+test.acquired([TargetInfo(id="a")], 0, now)
 test.enter(0, 0, TargetInfo(id="a"), now)
 packed = pack(RunTree(1, 1, [test], [], now))
 """
