@@ -40,8 +40,15 @@ def pids(folder: Path) -> list[int]:
 
 def group(pid: int) -> list[str]:
     """What still runs in a command's session."""
-    found = subprocess.run(["ps", "-s", str(pid), "-o", "stat="], capture_output=True, text=True, check=False)
-    return [state for state in found.stdout.split() if not state.startswith("Z")]
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, session = file.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(session) == pid and state != "Z":
+            found.append(state)
+    return found
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
