@@ -239,13 +239,17 @@ def test_a_job_that_goes_on_after_a_crash_is_there_before_the_listener_and_tears
     assert b"\nwritten by the step\n" in err
 
 
+def serve_beside_http(serve: Serve, folder: Path) -> tuple[subprocess.Popen[bytes], Said]:
+    text = CONFIG.replace("{stdio: {}}", "{stdio: {}}, {http: {port: 0}}")
+    (folder / "contest.yaml").write_text(text)
+    process = serve()
+    return process, Said(process)
+
+
 def test_beside_another_listener_the_end_of_input_ends_the_output_and_stdout_stays_clean(
     serve: Serve, tmp_path: Path
 ) -> None:
-    text = CONFIG.replace("{stdio: {}}", "{stdio: {}}, {http: {port: 0}}")
-    (tmp_path / "contest.yaml").write_text(text)
-    process = serve()
-    said = Said(process)
+    process, said = serve_beside_http(serve, tmp_path)
     assert process.stdin is not None
     assert process.stdout is not None
     with process.stdin as stdin:
@@ -266,10 +270,7 @@ def test_beside_another_listener_the_end_of_input_ends_the_output_and_stdout_sta
 def test_beside_another_listener_a_reader_that_is_gone_lets_who_writes_know(
     serve: Serve, tmp_path: Path
 ) -> None:
-    text = CONFIG.replace("{stdio: {}}", "{stdio: {}}, {http: {port: 0}}")
-    (tmp_path / "contest.yaml").write_text(text)
-    process = serve()
-    said = Said(process)
+    process, said = serve_beside_http(serve, tmp_path)
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(request("version", 1))

@@ -15,18 +15,14 @@ import msgspec
 from click.core import ParameterSource
 
 from contest_core.cli.asking import Asker, asks
-from contest_core.cli.failures import Failure, describe_os_error
+from contest_core.cli.files import put
 from contest_core.cli.group import OWN
 from contest_core.cli.large_status import TOO_LARGE, outline
 from contest_core.cli.output import is_terminal, out, out_json, say
 from contest_core.errors import ContestError
 from contest_core.reports import Format, render
 from contest_core.reports.results import of_job, runs_of
-from contest_core.reports.writing import write_report
 from contest_core.status import ZERO_TIME, JobEntry, JobQuery, JobStatus, RunStatus, TestStatus
-
-NOT_WRITTEN = 3
-"""The exit status where the file cannot be written."""
 
 
 @click.command(short_help=OWN["report"].summary)
@@ -77,11 +73,7 @@ async def report(asker: Asker, job: int, kind: str, output: str | None, run: int
         # A terminal is spared what its text could do to it; a program gets UTF-8 whatever the locale.
         _ = out(text.rstrip("\n")) if is_terminal(sys.stdout) else out_json(_utf8(text))
         return
-    try:
-        written = write_report(output, pieces)
-    except OSError as error:
-        raise Failure(f"cannot write {describe_os_error(_of_file(error, output))}", NOT_WRITTEN) from None
-    say(f"{written}: {results.title}")
+    say(f"{put(output, pieces)}: {results.title}")
 
 
 def _check_usage(asker: Asker) -> None:
@@ -97,11 +89,6 @@ def _check_usage(asker: Asker) -> None:
 
 def _utf8(text: str) -> bytes:
     return text.rstrip("\n").encode("utf-8", "replace")
-
-
-def _of_file(error: OSError, path: str) -> OSError:
-    """The error with the name that was given: that of the file beside it says nothing to a person."""
-    return OSError(error.errno, error.strerror, path)
 
 
 async def _status(asker: Asker, job_id: int, run: int | None) -> JobStatus:

@@ -36,6 +36,7 @@ from contest_core.cli.waiting import wait_for_end
 from contest_core.errors import ContestError
 from contest_core.responses import ResponseDataList, ResponseDataStart
 from contest_core.status import JobEntry, JobQuery, JobState
+from contest_core.verbs import VERBS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -261,18 +262,15 @@ async def list_(
     2026-11-25T10:00:00Z, a day like 2026-11-25, or how long ago: 90m, 36h.
     """
     query = JobQuery(states=tuple(states), tags=_split(tags), requestors=_split(requestors), **more)
-    for name in _FILTERS:
-        if getattr(query, name):
-            await asker.need(f"list.{name}", "--by" if name == "requestors" else f"--{name}")
+    for each in VERBS["list"].parameters:
+        # ConTest's own servers would ignore it.
+        if each.capability is not None and getattr(query, each.argument):
+            await asker.need(each.capability, "--by" if each.name == "requestors" else f"--{each.name}")
     data = await asker.result(asker.contest.list(query))
     if not asker.as_json:
         _show_jobs(data)
         if data.cursor is not None:
             say(f"there are older ones: --cursor {data.cursor}")
-
-
-_FILTERS = ("requestors", "name", "since", "until", "limit", "cursor")
-"""What the server has to offer: ConTest's own servers would ignore it."""
 
 
 def _split(given: Sequence[str]) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from contest_core.testing.terminals import pseudo_terminal
 
 Contest = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -39,14 +40,6 @@ get = Program.get_command
 Program.get_command = lambda self, ctx, name: commands.get(name) or get(self, ctx, name)
 main()
 """
-
-
-def pseudo_terminal() -> tuple[int, int]:
-    """Both ends of one; a bare system in a container may have none to give."""
-    try:
-        return pty.openpty()
-    except OSError as error:
-        pytest.skip(f"there are no pseudo terminals here: {error}")
 
 
 def run(name: str, **more: Any) -> subprocess.Popen[bytes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from contest_core.testing.terminals import pseudo_terminal
 
 SECONDS = 50
 PROGRAM = [sys.executable, "-c", "from contest_core.cli import main; main()"]
@@ -37,14 +38,6 @@ Reporting:
   RunReporters:
     - {{Name: TargetSuccess, Parameters: {{SuccessExpression: ">80%"}}}}
 """
-
-
-def pseudo_terminal() -> tuple[int, int]:
-    """Both ends of one; a bare system in a container may have none to give."""
-    try:
-        return pty.openpty()
-    except OSError as error:
-        pytest.skip(f"there are no pseudo terminals here: {error}")
 
 
 def job(

@@ -19,18 +19,12 @@ from typing import Any
 import jsonrpcclient
 import pytest
 
+from contest_core.testing.terminals import pseudo_terminal
+
 SERVED = Path(__file__).with_name("served.py")
 PATIENCE = 30
 LOOPS = ["asyncio"] if find_spec("uvloop") is None else ["asyncio", "uvloop"]
 VERSION = b'{"jsonrpc":"2.0","id":1,"method":"version"}\n'
-
-
-def pseudo_terminal() -> tuple[int, int]:
-    """Both ends of one; a bare system in a container may have none to give."""
-    try:
-        return os.openpty()
-    except OSError as error:
-        pytest.skip(f"there are no pseudo terminals here: {error}")
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,8 @@ Called by `contest_core.client.Contest`; stands on httpx2, which is imported whe
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlencode, urlsplit
 
@@ -17,6 +15,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from contest_core.client import Client, ClientOptions
 from contest_core.errors import ConnectionLost, ContestError, TooLarge, Unreachable, Unsupported
+from contest_core.network import is_loopback, system_words
 
 if TYPE_CHECKING:
     import httpx2
@@ -52,7 +51,7 @@ class HttpClient(Client):
             headers=headers,
             timeout=options.timeout,
             # A proxy from the environment cannot reach what is on this machine.
-            trust_env=not _is_loopback(host),
+            trust_env=not is_loopback(host),
             # Reading the certificates of the system takes longer than asking; without TLS they have no use.
             verify=address.lower().startswith("https:"),
         )
@@ -128,15 +127,6 @@ def _host(address: str) -> str:
     return host
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _text(value: object) -> str:
     if isinstance(value, str):
         return value
@@ -158,16 +148,7 @@ def _is_contest(answer: bytes) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """The words of the system, which httpx2 has wrapped several times."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ConnectionError) and cause.errno:
-            # asyncio puts words of its own there.
-            return os.strerror(cause.errno)
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    return str(error) or _WORDS.get(type(error).__name__, type(error).__name__)
+    return system_words(error) or str(error) or _WORDS.get(type(error).__name__, type(error).__name__)
 
 
 _WORDS: Final = {

@@ -238,7 +238,7 @@ class Answers:
             cursor = str(make_cursor(self._store, JOBS, rows[-1].job_id))
         rows.sort(key=lambda row: row.job_id)
         data = ResponseDataList(
-            job_ids=[row.job_id for row in rows], jobs=[_entry(row) for row in rows], cursor=cursor
+            job_ids=[row.job_id for row in rows], jobs=[entry_of(row) for row in rows], cursor=cursor
         )
         answer = EncodedJSON(msgspec.json.encode(data))
         if generation == self._generation and len(answer.json) < CACHE_BYTES // 8 and len(self._lists) < 8:
@@ -342,7 +342,8 @@ def _report(job_id: int, row: ReportRow) -> Report:
     )
 
 
-def _entry(row: JobRow) -> JobEntry:
+def entry_of(row: JobRow) -> JobEntry:
+    """What a list says of a job."""
     return JobEntry(
         job_id=row.job_id,
         name=row.name,

@@ -178,16 +178,8 @@ class Attempts:
         passed = (self._store.now() - microseconds(test.tree.attempt.end_time)) / 1_000_000
         # Not longer than that, though somebody has set the clock back.
         patience = min(interval, interval - passed)
-        if patience <= 0:
-            return
-        stopped = asyncio.get_running_loop().create_future()
-
-        def stop() -> None:
-            if not stopped.done():
-                stopped.set_result(None)
-
-        with job.stopping.calling(stop):
-            await asyncio.wait([stopped], timeout=patience)
+        if patience > 0:
+            await job.stopping.within(patience)
 
 
 class _Test:

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from contest_core import Blame, JobEntry, JobState, JobStatus, Report, RunStatus
+from contest_core import Blame, JobEntry, JobStatus, Report, RunStatus
+from contest_runner.answers import entry_of
 from contest_runner.bounded import JobStopped, guarded, while_running
 from contest_runner.catalog import Catalog
 from contest_runner.job import Job
@@ -81,20 +82,7 @@ class Reporting:
     async def _entry(self, job_id: int) -> JobEntry | None:
         """What a list says of a job, to those who ask for it."""
         row = await self._store.job(job_id)
-        if row is None:
-            return None
-        return JobEntry(
-            job_id=row.job_id,
-            name=row.name,
-            state_name=JobState(row.state).wire_name,
-            verdict=row.verdict,
-            flaky=row.flaky,
-            requestor=row.requestor,
-            principal=row.principal,
-            tags=list(row.tags),
-            start_time=None if row.start_time is None else moment(row.start_time),
-            end_time=None if row.end_time is None else moment(row.end_time),
-        )
+        return None if row is None else entry_of(row)
 
     def judges(self, job: Job, row: ReportRow) -> bool:
         """Whether a reporter's word counts for the verdict; of one that is gone it does not."""

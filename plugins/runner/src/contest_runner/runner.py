@@ -300,11 +300,17 @@ class Runner:
         interval = seconds(job.plan.run_interval)
         if interval <= 0:
             return
-        woken = asyncio.ensure_future(_stopped_or_drained(job) if not job.plan.runs else _wait_for(job))
+        if job.plan.runs:
+            await job.stopping.within(interval)
+            return
+        waiting = [
+            asyncio.ensure_future(each) for each in (job.stopping.within(interval), job.drained.wait())
+        ]
         try:
-            await asyncio.wait([woken], timeout=interval)
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            woken.cancel()
+            for each in waiting:
+                each.cancel()
 
     # --- reports
 
@@ -376,20 +382,6 @@ class Runner:
             verdict.value,
             f" ({error})" if error else "",
         )
-
-
-async def _stopped_or_drained(job: Job) -> None:
-    drained = asyncio.ensure_future(job.drained.wait())
-    stopped = asyncio.ensure_future(_wait_for(job))
-    try:
-        await asyncio.wait([drained, stopped], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        drained.cancel()
-        stopped.cancel()
-
-
-async def _wait_for(job: Job) -> None:
-    await job.stopping
 
 
 def read_plan(text: str | None) -> Plan:

@@ -78,6 +78,14 @@ class Stopping:
                     self._waiters.remove(waiter)
         return self.why
 
+    async def within(self, seconds: float) -> StopReason | None:
+        """Sleeps until the step shall stop, or so many seconds; why it shall stop, if it shall."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self
+        except TimeoutError:
+            return None
+
     @contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:
         """Calls back, on the loop, when the step shall stop while the context is entered; at once if it shall."""

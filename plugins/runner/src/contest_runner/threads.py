@@ -1,6 +1,6 @@
-"""Runs a `ThreadStep`: a daemon thread for each target, whose end the loop is told of.
+"""Runs what blocks in daemon threads, whose end the loop is told of: a `ThreadStep`'s targets, a part's slow calls.
 
-A thread cannot be cancelled: a cancelled flow waits on until the thread has really returned, or the attempt is
+A thread cannot be cancelled: a cancelled flow waits on until its thread has really returned, or the attempt is
 given up, and then the job reports what is left.
 """
 
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from contest_runner.context import StepContext, ThreadStepContext
 from contest_runner.faults import raised_as_error
@@ -17,25 +18,35 @@ if TYPE_CHECKING:
     from contest_runner.flow import Flow
     from contest_runner.step import ThreadStep
 
+T = TypeVar("T")
 
-async def run_in_thread(step: ThreadStep[Any], flow: Flow, parameters: Any, context: StepContext) -> None:
-    """Runs the step and returns or raises as it does. Cancelled, it waits on: a thread has to end by itself."""
+
+def begin(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
+    """Calls it in a daemon thread of its own; the future has what it gives or raises, and may be cancelled."""
     loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
+    ended: asyncio.Future[T] = loop.create_future()
 
     def work() -> None:
+        result: T | None = None
         error: BaseException | None = None
         try:
-            step.run(flow.target, parameters, ThreadStepContext(context, loop))
-        # The boundary to a step's code in another thread: it is raised again where the step is awaited.
+            result = call()
+        # The boundary to other people's code in another thread: it is raised again where it is awaited.
         except BaseException as raised:
             error = raised
         try:
-            loop.call_soon_threadsafe(_tell, ended, error)
+            loop.call_soon_threadsafe(_tell, ended, result, error)
         except RuntimeError:
             return  # the program has ended without us
 
-    threading.Thread(target=work, name=f"step for {flow.target.id}", daemon=True).start()
+    threading.Thread(target=work, name=name, daemon=True).start()
+    return ended
+
+
+async def run_in_thread(step: ThreadStep[Any], flow: Flow, parameters: Any, context: StepContext) -> None:
+    """Runs the step and returns or raises as it does. Cancelled, it waits on: a thread has to end by itself."""
+    of_thread = ThreadStepContext(context, asyncio.get_running_loop())
+    ended = begin(lambda: step.run(flow.target, parameters, of_thread), name=f"step for {flow.target.id}")
     while not ended.done():
         try:
             await asyncio.wait([ended])
@@ -46,11 +57,11 @@ async def run_in_thread(step: ThreadStep[Any], flow: Flow, parameters: Any, cont
     ended.result()
 
 
-def _tell(ended: asyncio.Future[None], error: BaseException | None) -> None:
+def _tell(ended: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
     if ended.done():
         return  # given up
     if error is None:
-        ended.set_result(None)
+        ended.set_result(result)
     elif isinstance(error, Exception) and not isinstance(error, StopIteration):
         ended.set_exception(error)
     else:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from contest_core import EventData, Header, JobEvent, TargetInfo, Waiting, WaitingTarget
+from contest_core.testing.terminals import pseudo_terminal
 from contest_runner.cli.following import Following
 from contest_runner.cli.stdout import LineWriter
 from contest_runner.cli.tally import Tally
@@ -25,14 +26,6 @@ NOISY = (
     "cmd",
     {"executable": ["sh"], "args": ["-c", r"printf 'one\n\033[2J\001two\n' >&2; test $0 = a", "{{ .ID }}"]},
 )
-
-
-def pseudo_terminal() -> tuple[int, int]:
-    """Both ends of one; a bare system in a container may have none to give."""
-    try:
-        return pty.openpty()
-    except OSError as error:
-        pytest.skip(f"there are no pseudo terminals here: {error}")
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 from contest_core import ByteSize
+from contest_runner.threads import begin
 
 T = TypeVar("T")
 
@@ -38,30 +38,6 @@ def read_file(path: str, limit: ByteSize) -> bytes:
     return data
 
 
-async def in_thread(call: Callable[[], T]) -> T:
+def in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
     """What the call gives or raises, in a thread of its own. Cancelled, it returns at once and leaves the thread."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def tell(result: T | None, error: Exception | None) -> None:
-        if done.done():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
-
-    def work() -> None:
-        result, raised = None, None
-        try:
-            result = call()
-        # Whatever it is, it is raised again where it is awaited.
-        except Exception as error:
-            raised = error
-        try:
-            loop.call_soon_threadsafe(tell, result, raised)
-        except RuntimeError:
-            return  # the program has ended without us
-
-    threading.Thread(target=work, name="reading a file", daemon=True).start()
-    return await done
+    return begin(call, name="reading a file")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import ClassVar
 
@@ -38,9 +37,5 @@ class Sleep(Step[SleepParameters]):
             left = saved["D"] / 1000 - time.time()
         else:
             await context.save({"D": round((time.time() + left) * 1000)})
-        try:
-            async with asyncio.timeout(max(0, left)):
-                why = await context.stopping
-        except TimeoutError:
-            return
-        raise Stopped(why.value)
+        if why := await context.stopping.within(max(0, left)):
+            raise Stopped(why.value)

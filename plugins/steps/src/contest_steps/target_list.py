@@ -60,10 +60,11 @@ class TargetListAcquireParameters(Struct, frozen=True, kw_only=True, rename=wire
     def __post_init__(self) -> None:
         if not self.targets:
             raise ValueError("there are no targets")
-        ids = [target.id for target in self.targets]
-        if len(set(ids)) < len(ids):
-            twice = next(id for number, id in enumerate(ids) if id in ids[:number])
-            raise ValueError(f"target {twice[:64]!r} is there twice")
+        seen: set[str] = set()
+        for target in self.targets:
+            if target.id in seen:
+                raise ValueError(f"target {target.id[:64]!r} is there twice")
+            seen.add(target.id)
 
 
 class TargetListReleaseParameters(Struct, frozen=True, kw_only=True):

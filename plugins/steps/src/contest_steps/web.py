@@ -5,15 +5,14 @@ Stands on httpx2, which is imported when something is fetched: a fifth of a seco
 
 from __future__ import annotations
 
-import os
 import ssl
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
 from contest_core import ByteSize
+from contest_core.network import is_loopback, system_words
 from contest_steps.files import in_thread
 from contest_steps.locations import Location, locate
 
@@ -38,7 +37,8 @@ async def get(location: Location, limit: ByteSize, timeout: float) -> bytes:
         try:
             found = await _once(location, limit, timeout)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise NotFetched(f"cannot fetch {location.shown}: {_reason(error)}") from None
+            reason = system_words(error) or str(error) or type(error).__name__
+            raise NotFetched(f"cannot fetch {location.shown}: {reason}") from None
         if isinstance(found, bytes):
             return found
         location = found
@@ -54,7 +54,7 @@ async def _once(location: Location, limit: ByteSize, timeout: float) -> bytes | 
         timeout=timeout,
         auth=(location.user, location.password) if location.user or location.password else None,
         # A proxy from the environment cannot reach what is on this machine.
-        trust_env=not _is_loopback(location.url),
+        trust_env=not is_loopback(urlsplit(location.url).hostname or ""),
         # The certificates of the system, which take a while to read.
         verify=await in_thread(ssl.create_default_context) if location.scheme == "https" else False,
     )
@@ -91,24 +91,3 @@ async def _body(location: Location, response: httpx2.Response, limit: ByteSize) 
             raise NotFetched(f"cannot fetch {location.shown}: it is larger than {limit}")
         parts.append(part)
     return b"".join(parts)
-
-
-def _reason(error: BaseException) -> str:
-    """The words of the system, which httpx2 has wrapped several times."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ConnectionError) and cause.errno:
-            # asyncio puts words of its own there.
-            return os.strerror(cause.errno)
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    return str(error) or type(error).__name__
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

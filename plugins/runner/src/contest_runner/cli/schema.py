@@ -5,12 +5,8 @@ from __future__ import annotations
 import click
 import msgspec
 
-from contest_core.cli.failures import Failure, describe_os_error
 from contest_core.cli.group import plugins_of
 from contest_core.cli.output import out_json, say
-
-NOT_WRITTEN = 3
-"""The exit status where the file cannot be written."""
 
 
 @click.command(short_help="Print the JSON Schema of a job, for editors.")
@@ -38,7 +34,7 @@ def schema(ctx: click.Context, output: str | None) -> None:
     That is what VS Code (with its YAML extension), Vim, Emacs and JetBrains' editors look for. What a schema cannot say
     is checked by `contest validate`.
     """
-    from contest_core.reports.writing import write_report
+    from contest_core.cli.files import put
     from contest_runner.catalog import Catalog
     from contest_runner.descriptor_schema import descriptor_schema
 
@@ -47,9 +43,5 @@ def schema(ctx: click.Context, output: str | None) -> None:
     if output is None or output == "-":
         out_json(encoded)
         return
-    try:
-        written = write_report(output, [encoded.decode(), "\n"])
-    except OSError as error:
-        named = OSError(error.errno, error.strerror, output)
-        raise Failure(f"cannot write {describe_os_error(named)}", NOT_WRITTEN) from None
+    written = put(output, [encoded.decode(), "\n"])
     say(f"{written}: the JSON Schema of a job")

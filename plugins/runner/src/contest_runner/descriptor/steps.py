@@ -92,16 +92,18 @@ def _step(
     if name is None:
         return None
     place = walk.place(path, "parameters")
-    parameters = _as_written(written, desk.catalog.step(name), step.parameters, place)
+    code = desk.catalog.step(name)
+    parameters = _as_written(written, code, step.parameters, place)
     plan = StepPlan(name=name, label=step.label, parameters=parameters, on_interrupt=on_interrupt)
-    return _bound(desk, plan, position, path, place)
+    return _bound(desk, plan, code, position, path, place)
 
 
-def _bound(desk: Desk, plan: StepPlan, position: int, path: str, place: str) -> BoundStep | None:
+def _bound(
+    desk: Desk, plan: StepPlan, code: type[BaseStep[Any]], position: int, path: str, place: str
+) -> BoundStep | None:
     kept = desk.catalog.kept
     key = kept.key(plan, position)
     found: list[Finding] = []
-    code = desk.catalog.step(plan.name)
     bound: BoundStep | None = None
     try:
         if (bound := kept.find(key)) is not None:

@@ -63,13 +63,13 @@ class LockTable:
     def extend(self, locks: Iterable[tuple[int, int, int]]) -> None:
         """Set when locks run out: job, token, when."""
         cells = [cell for lock in sorted(locks) for cell in lock]
-        self._store.do_soon(lambda writing: self._extend(writing.connection, cells)).add_done_callback(_seen)
+        self._store.submit(lambda writing: self._extend(writing.connection, cells)).add_done_callback(_seen)
 
     def _gathered(self) -> _Image:
         """What the batch being gathered writes; nothing is awaited between here and the change."""
         if self._batch is not self._store.gathering:
             self._image = image = _Image()
-            self._store.do_soon(partial(self._write, image)).add_done_callback(partial(self._written, image))
+            self._store.submit(partial(self._write, image)).add_done_callback(partial(self._written, image))
             self._batch = self._store.gathering
         return self._image
 

@@ -95,6 +95,10 @@ class Store:
         """Add an event that many targets have in common."""
         self.committed = self._writer.committed
         """A future: all that was appended so far is on disk. Raises StoreFailed or StoreClosed."""
+        self.submit = self._writer.submit
+        """Add an operation that puts off what can be done together: for what belongs to the store itself."""
+        self.request = self._writer.request
+        """The same, for what somebody asks for who can ask again: StoreUnwell while the database takes nothing."""
         self.written = self._writer.written
         """The same, for who has appended all that belongs together."""
         self.room = self._writer.room
@@ -169,17 +173,6 @@ class Store:
             writing.flush()
             return operation(writing.connection)
 
-        return self._writer.submit(run)
-
-    async def request(self, run: Callable[[Writing], T]) -> T:
-        """For what somebody asks for who can ask again: it does not wait for a database to get well.
-
-        Raises StoreUnwell while the database takes nothing, and then nothing has happened.
-        """
-        return await self._writer.request(run)
-
-    def do_soon(self, run: Callable[[Writing], T]) -> Future[T]:
-        """For what belongs to the store itself: an operation that puts off what can be done together."""
         return self._writer.submit(run)
 
     @property

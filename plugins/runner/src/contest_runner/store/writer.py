@@ -187,11 +187,7 @@ class Writer:
 
         `job_id` is the job's whose lease it asks for.
         """
-        future: Future[T] = self._loop.create_future()
-        self._gathered.operations.append(Operation(run, future, job_id))
-        if not self._scheduled:
-            self._schedule()
-        return future
+        return self._add(Operation(run, self._loop.create_future(), job_id))
 
     def request(self, run: Callable[[Writing], T]) -> Future[T]:
         """As `submit`, for who can ask again: while the database takes nothing it raises StoreUnwell, undone."""
@@ -199,10 +195,13 @@ class Writer:
         if self._unwell is not None:
             future.set_exception(StoreUnwell(self._unwell))
             return future
-        self._gathered.operations.append(_Request(run, future, None))
+        return self._add(_Request(run, future, None))
+
+    def _add(self, operation: Operation) -> Future[Any]:
+        self._gathered.operations.append(operation)
         if not self._scheduled:
             self._schedule()
-        return future
+        return operation.future
 
     async def room(self) -> None:
         """Wait while too much is gathered."""
