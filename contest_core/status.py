@@ -209,7 +209,7 @@ class RunStatus(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=wi
     test_statuses: list[TestStatus]
     """One an enabled test, whether or not it has begun."""
     skipped_tests: list[str] = []
-    """Names of disabled tests."""
+    """Names of tests that do not run: disabled, or, in a retry of what failed, without anything that did."""
 
 
 class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=wire_name):

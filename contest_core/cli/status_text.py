@@ -164,7 +164,7 @@ def _run_lines(run: RunStatus, *, ended: bool, hints: bool) -> Iterator[str]:
         yield from _cleanup_lines(test, ended=ended)
         yield from _attempt_lines(test)
     if run.skipped_tests:
-        yield f"  disabled: {', '.join(map(visible, run.skipped_tests))}"
+        yield f"  not run: {', '.join(map(visible, run.skipped_tests))}"
 
 
 def _target_lines(test: TestStatus, *, ended: bool, hints: bool) -> Iterator[str]:

@@ -222,7 +222,7 @@ async def status(
 @click.command(short_help=OWN["retry"].summary, epilog=BY_VERDICT)
 @_job
 @_wait
-@click.option("--failed-only", is_flag=True, help="Only the targets that failed.")
+@click.option("--failed-only", is_flag=True, help="Only the targets that did not pass, and tests with such.")
 @asks
 async def retry(asker: Asker, job: int, wait: bool, failed_only: bool) -> int | None:
     """Run JOB, which has ended, again as a new job. The number of the new job is printed."""

@@ -64,6 +64,9 @@ class Failed(Struct, frozen=True, kw_only=True):
         return Outcome.FAILED if self.blame == Blame.TEST else Outcome.ERROR
 
 
+_NOT_RUN: Final = "the test is not run in this job: it is disabled, or had nothing to retry"
+
+
 class Case(Struct, frozen=True, kw_only=True):
     """One target in one test of a run."""
 
@@ -241,7 +244,7 @@ def _suites(
             facts=own,
         )
     for test_name in run.skipped_tests:
-        case = Case(name=test_name, outcome=Outcome.SKIPPED, words="the test is disabled")
+        case = Case(name=test_name, outcome=Outcome.SKIPPED, words=_NOT_RUN)
         yield Suite(
             name=named(test_name),
             test=test_name,

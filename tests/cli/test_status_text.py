@@ -102,7 +102,7 @@ def test_targets_stand_in_a_table_with_those_that_failed_first(server: Any) -> N
     assert "    t2      running        b (2/2)" in lines
     assert "    t4      between steps  a (1/2)  0.00s" in lines
     assert "    t1      passed         b (2/2)  0.00s" in lines
-    assert lines[-1] == "  disabled: Old"
+    assert lines[-1] == "  not run: Old"
 
 
 def test_a_target_took_as_long_as_all_its_steps(server: Any) -> None:

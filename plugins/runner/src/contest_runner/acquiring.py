@@ -157,14 +157,15 @@ class Acquiring:
         if patience <= 0:
             raise JobFailed(late)
         deadline = asyncio.get_running_loop().time() + patience
-        context = AcquireContext(job_id=job.id, locker=locker, deadline=deadline, log=job.log)
+        only = frozenset(test.only) or None
+        context = AcquireContext(job_id=job.id, locker=locker, deadline=deadline, log=job.log, only=only)
         given: list[Sequence[Target]] = []
 
         async def both() -> Sequence[Target]:
             parameters = decode_part(test.acquire_parameters, manager.AcquireParameters)
             targets = _typed(await guarded(lambda: manager.acquire(parameters, context)))
             given.append(targets)
-            _check(targets)
+            _check(targets, only)
             # Under one token in the end, whatever the manager locked by itself and in how many calls.
             tokens = {locker.tokens.get(target.id) for target in targets}
             if None in tokens or len(tokens) > 1:
@@ -309,10 +310,15 @@ def _typed(targets: Any) -> Sequence[Target]:
     return targets
 
 
-def _check(targets: Sequence[Target]) -> None:
+def _check(targets: Sequence[Target], only: frozenset[str] | None) -> None:
     if not targets:
         raise AcquireFailed("there are no targets")
     ids = [target.id for target in targets]
+    if only is not None and (others := only.symmetric_difference(ids)):
+        wrong = min(others)
+        raise PluginFault(
+            f"it {'did not give' if wrong in only else 'gave'} target {wrong!r}: {len(only)} are meant"
+        )
     if all(map(_PLAIN_ID, ids)) and len(set(ids)) == len(ids):
         return
     seen: set[str] = set()

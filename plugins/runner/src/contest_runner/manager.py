@@ -61,6 +61,7 @@ from contest_runner.patience import Health
 from contest_runner.plan import PLAN_FORMAT, Plan
 from contest_runner.processes import Supervisor
 from contest_runner.refusals import check_query, check_start_key, refuses_for_store
+from contest_runner.retrying import narrowed
 from contest_runner.runner import Runner, read_plan
 from contest_runner.settings import LocalSettings
 from contest_runner.stopping import StopReason
@@ -91,6 +92,7 @@ _CAPABILITIES: Final = frozenset(
         "status.target",
         "status.events",
         "retry",
+        "retry.failed_only",
         "list",
         "list.requestors",
         "list.name",
@@ -329,11 +331,13 @@ class LocalJobManager(JobManager):
 
     @refuses_for_store
     async def retry(self, message: EventRetryMsg, caller: Caller) -> ResponseDataRetry:
-        """Runs an ended job's plan again, as a new job linked to it."""
+        """Runs an ended job's plan again, whole or what failed of it, as a new job linked to it."""
         row = await self._row(message.job_id)
         if not JobState(row.state).ended:
             raise JobRunning(job_id=row.job_id, state=JobState(row.state).wire_name)
         plan = msgspec.json.decode(await self._store.plan(row.job_id) or "{}", type=Plan)
+        if message.failed_only:
+            plan = await narrowed(row.job_id, plan, self._store, self._catalog)
         descriptor = await self._store.descriptor(row.job_id) or ""
         new = self._job_row(descriptor, plan, message.requestor, caller, retry_of=row.job_id)
         return ResponseDataRetry(job_id=row.job_id, new_job_id=await self._create(new, plan))

@@ -51,6 +51,8 @@ class AcquireContext(Struct, frozen=True, kw_only=True):
     deadline: float
     """In the loop's time; the job's `TargetManagerAcquireTimeout`."""
     log: LoggerAdapter[Logger]
+    only: frozenset[str] | None = None
+    """The IDs of the targets that a retry is narrowed to: these, all of them and no others. None elsewhere."""
 
 
 class ReleaseContext(Struct, frozen=True, kw_only=True):
@@ -68,6 +70,8 @@ class TargetManager(ABC, Generic[A, R]):
     Settings: ClassVar[type[Struct]] = NoSettings
     AcquireParameters: ClassVar[type[Struct]]
     ReleaseParameters: ClassVar[type[Struct]]
+    narrows: ClassVar[bool] = False
+    """Whether `acquire` heeds `AcquireContext.only`; else jobs that use it are not retried with `failedOnly`."""
 
     def __init__(self, settings: Any = None) -> None:
         self.settings = settings

@@ -47,6 +47,8 @@ class TestPlan(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Steps that run at the end of every attempt, whatever became of the targets."""
     cleanup_timeout: int = 0
     """Nanoseconds that these have together; 0 is no limit while the job goes on."""
+    only: tuple[str, ...] = ()
+    """The IDs of the targets that a retry is narrowed to; all where it is empty."""
 
 
 class ReporterPlan(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -72,6 +74,6 @@ class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Nanoseconds."""
     tests: tuple[TestPlan, ...]
     skipped_tests: tuple[str, ...] = ()
-    """Names of disabled tests."""
+    """Names of tests that do not run: disabled, or in a retry of what failed without anything that did."""
     run_reporters: tuple[ReporterPlan, ...] = ()
     final_reporters: tuple[ReporterPlan, ...] = ()

@@ -65,6 +65,7 @@ class CsvTargets(TargetManager[CSVFileAcquireParameters, CSVFileReleaseParameter
 
     AcquireParameters: ClassVar[type[Struct]] = CSVFileAcquireParameters
     ReleaseParameters: ClassVar[type[Struct]] = CSVFileReleaseParameters
+    narrows: ClassVar[bool] = True
 
     async def acquire(
         self, parameters: CSVFileAcquireParameters, context: AcquireContext
@@ -75,6 +76,10 @@ class CsvTargets(TargetManager[CSVFileAcquireParameters, CSVFileReleaseParameter
             hosts = await in_thread(lambda: read_hosts(path))
         except (Unreadable, ValueError) as error:
             raise AcquireFailed(str(error)) from None
+        if context.only is not None:
+            meant = _those(hosts, context.only, path)
+            await context.locker.acquire(meant, deadline=context.deadline)
+            return meant
         pool = [host for host in hosts if _matches(host, parameters.host_prefixes)]
         least = max(1, parameters.min_number_devices)
         if len(pool) < least:
@@ -89,6 +94,16 @@ class CsvTargets(TargetManager[CSVFileAcquireParameters, CSVFileReleaseParameter
         self, targets: Sequence[Target], parameters: CSVFileReleaseParameters, context: ReleaseContext
     ) -> None:
         """Has nothing to do."""
+
+
+def _those(hosts: Sequence[Target], only: frozenset[str], path: str) -> list[Target]:
+    """The hosts that a retry is narrowed to. Raises `AcquireFailed` where the file has one no more."""
+    missing = only.difference(host.id for host in hosts)
+    if missing:
+        raise AcquireFailed(
+            f"CSV file '{path}' has no target {min(missing)!r} any more, which is to be retried"
+        )
+    return [host for host in hosts if host.id in only]
 
 
 async def _take(pool: Sequence[Target], least: int, most: int, context: AcquireContext) -> list[Target]:

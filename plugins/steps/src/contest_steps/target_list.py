@@ -76,12 +76,16 @@ class TargetList(TargetManager[TargetListAcquireParameters, TargetListReleasePar
 
     AcquireParameters: ClassVar[type[Struct]] = TargetListAcquireParameters
     ReleaseParameters: ClassVar[type[Struct]] = TargetListReleaseParameters
+    narrows: ClassVar[bool] = True
 
     async def acquire(
         self, parameters: TargetListAcquireParameters, context: AcquireContext
     ) -> Sequence[Target]:
-        """All of them, which the runner then locks."""
-        return [entry.target() for entry in parameters.targets]
+        """All of them that are meant, which the runner then locks."""
+        meant = parameters.targets
+        if context.only is not None:
+            meant = [entry for entry in meant if entry.id in context.only]
+        return [entry.target() for entry in meant]
 
     async def release(
         self, targets: Sequence[Target], parameters: TargetListReleaseParameters, context: ReleaseContext
