@@ -54,6 +54,7 @@ from contest_core.responses import (
     Response,
     ResponseData,
     ResponseDataList,
+    ResponseDataRetry,
     ResponseDataStart,
     ResponseDataStatus,
     ResponseDataValidate,
@@ -362,7 +363,7 @@ class API:
             error = answer.err
         if error.row.http != 200:
             raise error
-        data = _refused_data(row.response, error)
+        data = _refused_data(row.response, error, message)
         return Response(server_id=server_id, type=row.response, data=data, error=error)
 
     def _check_version(self, parameters: Mapping[str, object]) -> None:
@@ -404,7 +405,10 @@ def _decoded(response: Response[Any], kind: type[ResponseData]) -> Response[Any]
     return msgspec.structs.replace(response, data=msgspec.json.decode(response.data.json, type=kind))
 
 
-def _refused_data(kind: ResponseType, error: ContestError) -> ResponseData | None:
+def _refused_data(kind: ResponseType, error: ContestError, message: EventMsg) -> ResponseData | None:
+    if isinstance(message, EventRetryMsg):
+        # As in ConTest: which job it is that is not retried.
+        return ResponseDataRetry(job_id=message.job_id, new_job_id=0)
     if isinstance(error, InvalidDescriptor) and kind is ResponseType.START:
         return ResponseDataStart(job_id=0, findings=list(error.findings))
     if isinstance(error, InvalidDescriptor) and kind is ResponseType.VALIDATE:

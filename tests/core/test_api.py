@@ -44,6 +44,7 @@ from contest_core import (
     Overloaded,
     Principal,
     ResponseDataList,
+    ResponseDataRetry,
     ResponseDataStart,
     ResponseDataStatus,
     ResponseType,
@@ -308,6 +309,15 @@ async def test_a_refusal_is_an_answer_with_zero_values() -> None:
     assert response.data == ResponseDataStatus(status=None)
     with pytest.raises(UnknownJob):
         response.result()
+
+
+@pytest.mark.parametrize("job_id", [7, -1])
+async def test_a_refused_retry_says_which_job_is_not_retried(job_id: int) -> None:
+    api = API()
+    async with consumer(api, lambda _: UnknownJob(job_id=job_id)):
+        response = await api.retry(caller_of(api), job_id)
+    assert isinstance(response.error, UnknownJob)
+    assert response.data == ResponseDataRetry(job_id=job_id, new_job_id=0)
 
 
 async def test_a_refused_descriptor_shows_its_findings_in_the_data() -> None:

@@ -105,6 +105,11 @@ def test_what_only_looks_like_a_delimiter_is_content(value: str) -> None:
         (b"multipart/form-data; boundary=b", b"nothing", "ends in the middle"),
         (b"multipart/form-data; boundary=b", b"--b\r\nx\r\n--b--", "no end of its headers"),
         (b"multipart/form-data; boundary=b", b"--b\r\nA: b\r\n\r\nx\r\n--b--", "has no name"),
+        (
+            b"multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: attachment; name="a"\r\n\r\nx\r\n--b--',
+            "has no name",
+        ),
     ],
 )
 def test_what_is_malformed_is_refused_with_a_reason(kind: bytes | None, body: bytes, words: str) -> None:

@@ -129,7 +129,7 @@ async def test_paths_that_mean_none_are_unknown_verbs(serve: Any, path: str) -> 
     assert (reply.status, reply.code) == (400, "unknown_verb")
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY", "FOO", "post"])
 @pytest.mark.parametrize("path", ["/status", "/", "/nothing"])
 async def test_other_methods_get_the_words_of_contest(serve: Any, method: str, path: str) -> None:
     async with serve() as running:

@@ -14,6 +14,7 @@ from contest_core.caller import Bearer, Caller, Principal
 from contest_core.errors import ContestError, InternalError, TooLarge
 from contest_core.responses import encode
 from contest_http.forms import read_parameters
+from contest_http.guards import ONLY_POST, ONLY_POST_HEADERS
 from contest_http.protocol import answer_headers
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from contest_core.listener import ListenerContext
     from contest_http.connections import Budget
     from contest_http.settings import HttpSettings
-
-ONLY_POST: Final = b"Only POST requests are supported"
-"""ConTest's words, byte for byte."""
 
 LATER: Final = ("/events", "/metrics", "/openapi.json")
 """Paths that have a meaning for GET, but not in this version."""
@@ -172,12 +170,7 @@ def _refused(error: ContestError, caller: Caller | None) -> tuple[int, Headers, 
 
 
 def _only_post() -> tuple[int, Headers, bytes]:
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", b"%d" % len(ONLY_POST)),
-        (b"allow", b"POST"),
-    ]
-    return 400, headers, ONLY_POST
+    return 400, list(ONLY_POST_HEADERS), ONLY_POST
 
 
 def _json(status: int, body: bytes) -> tuple[int, Headers, bytes]:

@@ -109,8 +109,9 @@ def _part(whole: bytes, start: int, end: int) -> tuple[str, str]:
         name.strip().lower(): value.strip()
         for name, _, value in (line.partition(b":") for line in whole[start:split].split(b"\r\n"))
     }
-    found = _NAME.search(headers.get(b"content-disposition", b""))
-    if found is None:
+    disposition = headers.get(b"content-disposition", b"")
+    found = _NAME.search(disposition)
+    if found is None or not disposition.lower().startswith(b"form-data"):
         raise InvalidMessage(reason="a part of the multipart form has no name")
     if headers.get(b"content-transfer-encoding", b"binary").lower() not in _PLAIN:
         raise InvalidMessage(reason="a part of the multipart form is encoded; send it as it is")

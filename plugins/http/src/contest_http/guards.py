@@ -27,6 +27,16 @@ _SINGLE: Final = (
 
 _REMEMBERED: Final = 64
 
+ONLY_POST: Final = b"Only POST requests are supported"
+"""ConTest's words for any other method, byte for byte."""
+
+ONLY_POST_HEADERS: Final = (
+    (b"content-type", b"text/plain; charset=utf-8"),
+    (b"content-length", b"%d" % len(ONLY_POST)),
+    (b"allow", b"POST"),
+)
+"""And the headers of that answer."""
+
 
 class Refused(NamedTuple):
     """Why a request is not read any further."""

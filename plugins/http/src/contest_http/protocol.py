@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections import deque
+from collections.abc import Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -31,7 +33,7 @@ from contest_core.errors import ContestError, InvalidMessage, ShuttingDown, TooM
 from contest_core.responses import encode
 from contest_http.connections import LINGER, Connections
 from contest_http.exchange import Exchange
-from contest_http.guards import Refused
+from contest_http.guards import ONLY_POST, ONLY_POST_HEADERS, Refused
 
 if TYPE_CHECKING:
     from uvicorn._types import HTTPScope
@@ -44,6 +46,9 @@ COUNTED: Final = 64 * 1024
 
 _CHUNK_LINE: Final = 16
 """Bytes around a chunk of a body that are no sign of bad faith: its size in hex and two line ends."""
+
+_REQUEST_LINE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64} [^\s]+ HTTP/1\.[01]\r?\n")
+"""What is a request though the parser, which has a list of methods, does not know its method."""
 
 
 class Reading(Enum):
@@ -223,7 +228,10 @@ class GuardedProtocol(HttpToolsProtocol):
             if not isinstance(error.__context__, StopParsing):
                 raise
         except httptools.HttpParserError as error:
-            self._refuse(Refused(400, InvalidMessage(reason=f"it is not HTTP/1.1 ({error})")))
+            if isinstance(error, httptools.HttpParserInvalidMethodError) and _REQUEST_LINE.match(data):
+                self._end_with(_last_word(400, self._shared.header_lines, ONLY_POST_HEADERS, ONLY_POST))
+            else:
+                self._refuse(Refused(400, InvalidMessage(reason=f"it is not HTTP/1.1 ({error})")))
         if self._reading is HEAD or self._reading is BODY:
             if self._fresh:
                 self._fresh = False
@@ -408,12 +416,15 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _refuse(self, refused: Refused) -> None:
+        self._end_with(refusal(refused, self._shared.header_lines))
+
+    def _end_with(self, last_word: bytes) -> None:
         """Reads no further. The refusal is the last word, behind the answers that are due before it."""
         self._reading = DEAF
         self._body = b""
         held, self._held = self._held, 0
         self._release(held)
-        self._last_word = refusal(refused, self._shared.header_lines)
+        self._last_word = last_word
         if not self._busy:
             self._say_last_word()
 
@@ -431,8 +442,14 @@ class GuardedProtocol(HttpToolsProtocol):
 def refusal(refused: Refused, header_lines: bytes) -> bytes:
     """The answer to a request that does not reach the application."""
     body = encode(refused.error)
-    lines = [b"%b: %b\r\n" % header for header in answer_headers(refused.error, body)]
-    return b"".join([STATUS_LINE[refused.status], header_lines, *lines, b"connection: close\r\n\r\n", body])
+    return _last_word(refused.status, header_lines, answer_headers(refused.error, body), body)
+
+
+def _last_word(
+    status: int, header_lines: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes
+) -> bytes:
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"".join([STATUS_LINE[status], header_lines, *lines, b"connection: close\r\n\r\n", body])
 
 
 def answer_headers(error: ContestError, body: bytes) -> list[tuple[bytes, bytes]]:
