@@ -68,6 +68,16 @@ async def test_what_cannot_run_fails_the_target_and_says_why(lab: Lab, descripto
         assert entry["Error"]
 
 
+async def test_what_cannot_be_started_has_an_end_and_empty_output_too(lab: Lab) -> None:
+    async with lab.server() as serving:
+        job = simple(
+            step("cmd", executable="true", dir="/no/such/folder", emit_stdout=True, emit_stderr=True)
+        )
+        said = events(last_statuses(await serving.run(job))["t1"])
+    assert list(said) == ["CmdStart", "CmdEnd", "CmdStdout", "CmdStderr"]
+    assert said["CmdStdout"] == said["CmdStderr"] == {"Msg": ""}
+
+
 async def test_output_that_is_large_binary_or_all_control_characters_is_kept_within_bounds(lab: Lab) -> None:
     async with lab.server() as serving:
         script = "head -c 9000000 /dev/zero | tr '\\0' '\\001'; head -c 100 /dev/urandom; printf 'a\\0b'"

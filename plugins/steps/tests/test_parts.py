@@ -71,7 +71,7 @@ def test_expressions_are_judged_in_contests_words(
 
 
 @pytest.mark.parametrize(
-    "text", [">= 80%", ">=80 %", "80%", "=>5", "<0x10", ">", "", "%", "abc", "> 5", ">five"]
+    "text", [">= 80%", ">=80 %", "80%", "=>5", "<0x10", ">", "", "%", "abc", "> 5", ">five", ">\uff11"]
 )
 def test_what_is_no_expression_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no success expression"):

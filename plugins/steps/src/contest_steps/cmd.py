@@ -81,13 +81,9 @@ class Cmd(Step[CmdParameters]):
         try:
             returncode, process = await self._finished(argv, parameters, context)
         except SpawnError as error:
-            await context.emit("CmdEnd")
+            await self._tell_end(None, parameters, context)
             raise TargetFailed(str(error)) from None
-        await context.emit("CmdEnd")
-        if parameters.emit_stdout:
-            await context.emit("CmdStdout", CmdOutput(msg=_whole(process.stdout)))
-        if parameters.emit_stderr:
-            await context.emit("CmdStderr", CmdOutput(msg=_whole(process.stderr)))
+        await self._tell_end(process, parameters, context)
         context.stopping.check()
         if returncode != 0:
             raise failure(returncode, process)
@@ -98,6 +94,16 @@ class Cmd(Step[CmdParameters]):
         capture = CAPTURE if parameters.emit_stdout or parameters.emit_stderr else None
         async with await context.spawn(argv, cwd=parameters.dir or None, capture=capture) as process:
             return await wait_or_end(process, context.stopping.calling), process
+
+    async def _tell_end(
+        self, process: Process | None, parameters: CmdParameters, context: StepContext
+    ) -> None:
+        """As in ConTest: also where it could not be started, and the output also where there is none."""
+        await context.emit("CmdEnd")
+        if parameters.emit_stdout:
+            await context.emit("CmdStdout", CmdOutput(msg=_whole(process.stdout) if process else ""))
+        if parameters.emit_stderr:
+            await context.emit("CmdStderr", CmdOutput(msg=_whole(process.stderr) if process else ""))
 
 
 def _whole(output: Output) -> str:

@@ -64,7 +64,7 @@ def _go(number: float) -> str:
 
 def _float(text: str) -> float:
     """A number as Go's `ParseFloat` reads it, without the forms that only Python knows."""
-    if not text or text != text.strip():
+    if not text or not text.isascii() or text != text.strip():
         raise ValueError(text)
     value = float(text)
     if math.isinf(value) and text.lstrip("+-").lower() not in ("inf", "infinity"):
