@@ -53,6 +53,8 @@ class Termination(IntEnum):
     """Running jobs stop where they are and go on after the next start."""
     CANCEL = 3
     """Running jobs are cancelled."""
+    HURRY = 4
+    """As `CANCEL`, and what does not obey, or still cleans up, is not waited for."""
 
 
 class JobManagerContext(Protocol):

@@ -45,7 +45,7 @@ def serve(ctx: click.Context, path: str | None, log_level: str, log_format: str)
 
     \b
     SIGTERM, Ctrl-C   end as `server: {on_terminate: …}` says; the second cancels the
-                      jobs, the third exits at once
+                      jobs, or hurries where they are; the third exits at once
     SIGUSR1           take no new jobs, let the running ones finish, exit
 
     Exit status: 0 ended in good order, 2 the configuration is wrong, 3 a fault.

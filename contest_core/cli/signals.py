@@ -1,7 +1,8 @@
 """What signals do to a program that runs a server (`serve`, `run`), after the table in the documentation:
 
     SIGUSR1          drain: no new jobs, the running ones finish
-    SIGTERM, SIGINT  what the configuration says (`on_terminate`); the second cancels, the third exits at once
+    SIGTERM, SIGINT  what the configuration says (`on_terminate`); the second cancels, or hurries where the first has
+                     cancelled; the third exits at once
     SIGHUP           noted and ignored
 
 Facts of the platform: Python runs a handler in the main thread, between two byte codes, whatever the event loop
@@ -25,6 +26,7 @@ _WORDS = {
     Termination.DRAIN: "no new jobs, the running ones finish, then the program exits",
     Termination.PAUSE: "pausing the running jobs, then the program exits",
     Termination.CANCEL: "cancelling the running jobs and waiting for their steps to end",
+    Termination.HURRY: "not waiting for what does not obey",
 }
 
 
@@ -38,9 +40,8 @@ _LAST = "; once more exits at once"
 class Signals:
     """Handles the signals of the process while entered, on the running loop; the handlers before are restored.
 
-    `first` is what the first SIGTERM or SIGINT does, `say` tells a person. `second` is for whom the first cancels and
-    the second does more: what it will do, and that it does. Until `attach`, a signal cancels the task that entered:
-    there is nothing to end in good order yet, and `interrupted` is true then.
+    `first` is what the first SIGTERM or SIGINT does, `say` tells a person. Until `attach`, a signal cancels the task
+    that entered: there is nothing to end in good order yet, and `interrupted` is true then.
     """
 
     def __init__(
@@ -49,12 +50,10 @@ class Signals:
         first: Termination,
         say: Callable[[str], None],
         flush: Callable[[], None],
-        second: tuple[str, str] | None = None,
     ) -> None:
         self.interrupted = False
         """A signal came before there was anything to terminate."""
         self._first = first
-        self._second = second
         self._say = say
         self._flush = flush
         self._count = 0
@@ -104,22 +103,17 @@ class Signals:
         self._loop.call_soon_threadsafe(self._say, text)
 
     def _ask(self, number: int, count: int) -> None:
+        cancels_first = self._first is Termination.CANCEL
         if count > 1:
-            self._word(number, Termination.CANCEL, _LAST, again=True)
-        elif self._first is not Termination.CANCEL:
-            self._word(number, self._first, "; once more cancels them, a third time exits at once")
-        elif self._second is not None:
-            self._word(
-                number, Termination.CANCEL, f"; once more {self._second[0]}, a third time exits at once"
-            )
-        else:
-            self._word(number, Termination.CANCEL, "; the third of these exits at once")
+            self._word(number, Termination.HURRY if cancels_first else Termination.CANCEL, _LAST, again=True)
+            return
+        next_one = "does not wait for what does not obey" if cancels_first else "cancels them"
+        self._word(number, self._first, f"; once more {next_one}, a third time exits at once")
 
     def _word(self, number: int, how: Termination, more: str, *, again: bool = False) -> None:
         name = signal.Signals(number).name
         if self._terminate is not None:
-            words = self._second[1] if again and self._second is not None else _WORDS[how]
-            self._say(f"{name}{' again' if again else ''}: {words}{more}")
+            self._say(f"{name}{' again' if again else ''}: {_WORDS[how]}{more}")
             self._terminate(how)
         elif self._task is not None:
             self._say(f"{name}: stopping, though not everything is ready yet{_LAST if again else ''}")

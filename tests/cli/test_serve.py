@@ -138,7 +138,7 @@ def test_the_first_signal_cancels_where_the_configuration_says_so(
     ask(address, "start", jobDesc=sleeping("1h"))
     server.process.send_signal(number)
     assert server.end() == 0
-    words = f"{number.name}: cancelling the running jobs and waiting for their steps to end; the third of these exits"
+    words = f"{number.name}: cancelling the running jobs and waiting for their steps to end; once more does not wait"
     assert any(words in line for line in server.lines)
 
 
@@ -177,6 +177,27 @@ def test_the_second_signal_cancels_what_the_first_left_running(serving: Callable
     server.until("once more cancels them")
     assert state(address, 1) == "JobStateStarted"
     server.process.send_signal(signal.SIGTERM)
+    assert server.end() == 0
+    assert _stored_state(serving, 1) == "JobStateCancelled"
+
+
+def test_after_the_first_has_cancelled_the_second_signal_does_not_wait_for_a_cleanup(
+    serving: Callable[..., Serving],
+) -> None:
+    server = serving()
+    job = json.loads(job_of({"name": "echo", "label": "hello", "parameters": {"text": ["x"]}}))
+    nap = {"name": "sleep", "label": "nap", "parameters": {"duration": ["1h"]}}
+    job["TestDescriptors"][0] |= {
+        "CleanupFetcherName": "literal",
+        "CleanupFetcherFetchParameters": {"Steps": [nap]},
+    }
+    address = server.address
+    ask(address, "start", jobDesc=json.dumps(job))
+    server.process.send_signal(signal.SIGTERM)
+    server.until("once more does not wait for what does not obey")
+    assert state(address, 1) == "JobStateCancelling"
+    server.process.send_signal(signal.SIGTERM)
+    server.until("SIGTERM again: not waiting for what does not obey; once more exits at once")
     assert server.end() == 0
     assert _stored_state(serving, 1) == "JobStateCancelled"
 

@@ -270,6 +270,25 @@ async def test_who_is_in_a_hurry_cancels_it(lab: Lab) -> None:
         assert {entry["Error"] for entry in cleanup_of(status, "forever").values()} == {"stopped: stop"}
 
 
+async def test_a_server_in_a_hurry_waits_for_no_cleanup(lab: Lab) -> None:
+    """One that goes on is cancelled; one that begins then has what a step has to stop."""
+    lab.step("forever", noting([], forever=True))
+    slow = cleaned(step("forever"), by=[step("sleep", "nap", duration="1h")], targets=("b",))
+    async with lab.server(stop_grace="2s") as serving:
+        job = await serving.start(cleaned(ECHO, by=[step("sleep", "nap", duration="1h")]))
+        await serving.until(job, lambda status: status["RunStatus"] and cleanup_of(status, "nap"))
+        later = await serving.start(slow)
+        await serving.until(later, lambda status: "InTime" in str(status["RunStatus"]))
+        serving.server.terminate(Termination.CANCEL)
+        serving.server.terminate(Termination.HURRY)
+        await asyncio.wait_for(serving.server.wait(), 10)
+    async with lab.server() as serving:
+        for each in (job, later):
+            status = await serving.status(each)
+            assert status["State"] == "JobStateCancelled"
+            assert "stopped" in next(iter(cleanup_of(status, "nap").values()))["Error"]
+
+
 async def test_a_target_that_a_stopped_step_holds_or_whose_lock_is_lost_is_not_cleaned_up(lab: Lab) -> None:
     gate = threading.Event()
     seen: list[Any] = []

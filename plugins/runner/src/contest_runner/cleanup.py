@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from contest_core.settings import format_duration
@@ -64,12 +65,14 @@ class Cleanup:
         job = self._job
         job.cleanup = self
         try:
-            if self._timeout:
-                self._in(seconds(self._timeout), self._out_of_time)
+            with ExitStack() as stack:
+                if self._timeout:
+                    self._limit(self._timeout)
+                if job.hurried and job.stopping.why is not None:
+                    self._limit(round(self._grace * 1e9))
+                elif not self._timeout:
+                    stack.enter_context(job.stopping.calling(lambda: self._limit(LIMIT_OF_STOPPED)))
                 await self.attempt.run(targets, progress, but=but)
-            else:
-                with job.stopping.calling(self._job_is_stopped):
-                    await self.attempt.run(targets, progress, but=but)
             await job.end_processes(job.process_grace)
         finally:
             job.cleanup = None
@@ -80,15 +83,12 @@ class Cleanup:
         """Nobody waits for it any longer: cancels its steps, and gives up those that do not end."""
         self._stop(self._job.stopping.why or StopReason.STOP, patience=0)
 
-    def _job_is_stopped(self) -> None:
-        self._timeout = LIMIT_OF_STOPPED
-        self._in(seconds(LIMIT_OF_STOPPED), self._out_of_time)
+    def _limit(self, limit: int) -> None:
+        self._in(seconds(limit), lambda: self._out_of_time(limit))
 
-    def _out_of_time(self) -> None:
-        attempt = self.attempt
-        self._job.log.error(
-            "the cleanup of test %s is not done after %s", attempt.name, format_duration(self._timeout)
-        )
+    def _out_of_time(self, limit: int) -> None:
+        name, shown = self.attempt.name, format_duration(limit)
+        self._job.log.error("the cleanup of test %s is not done after %s", name, shown)
         self._stop(StopReason.TIME_UP, patience=self._grace / 2)
 
     def _stop(self, why: StopReason, *, patience: float) -> None:

@@ -75,6 +75,8 @@ class Job:
         self.bound: BoundSteps | None = None
         """The steps of the plan, where they are bound already."""
         self.stopping = Stopping()
+        self.hurried = False
+        """Once it is stopped, nobody waits for what does not obey, and not for long for a cleanup."""
         self.drained = asyncio.Event()
         """An endless job ends after its current run."""
         self._waiter: Waiter | None = None

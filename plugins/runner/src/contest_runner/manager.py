@@ -235,7 +235,7 @@ class LocalJobManager(JobManager):
         return await self._answers.ended(job_id, last=last)
 
     def hurry(self) -> None:
-        """Cancels now what has not obeyed a stop."""
+        """Cancels what has not obeyed a stop, or does not obey one that comes."""
         self._runner.hurry()
 
     def kill(self) -> None:
@@ -254,6 +254,8 @@ class LocalJobManager(JobManager):
         # All at once: on a full disk the first one would wait, and the others would not be told.
         for job in list(self._runner.jobs.values()):
             self._group.create_task(self._end_job(job, how), name=f"ending job {job.id}")
+        if how is Termination.HURRY:
+            self.hurry()
 
     async def _end_job(self, job: Job, how: Termination) -> None:
         job.drained.set()

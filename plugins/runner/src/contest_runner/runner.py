@@ -107,6 +107,8 @@ class Runner:
             job.said_cancelling = True
             job.stop(why)
             self._enforce(job)
+            if job.hurried:
+                self._hurry(job)
             self._changed()
             await self.store.set_state(job.lease, JobState.CANCELLING)
         await self.store.committed()
@@ -122,12 +124,16 @@ class Runner:
             attempt.lose(targets)
 
     def hurry(self) -> None:
-        """Cancels, of every job that stops, the steps that have not obeyed, and its cleanup."""
+        """Cancels, of every job that stops now or later, the steps that have not obeyed, and its cleanup."""
         for job in list(self.jobs.values()):
+            job.hurried = True
             if job.stopping.why is not None:
-                self._cancel_steps(job)
-                if job.cleanup is not None:
-                    job.cleanup.hurry()
+                self._hurry(job)
+
+    def _hurry(self, job: Job) -> None:
+        self._cancel_steps(job)
+        if job.cleanup is not None:
+            job.cleanup.hurry()
 
     def kill(self) -> None:
         """Kills the processes of all jobs and waits for nothing."""

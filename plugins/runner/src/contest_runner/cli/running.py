@@ -61,9 +61,6 @@ _ANSWER: Final = 3600.0
 _LAST_READ: Final = 5.0
 """Seconds that the reader of stdout has for the last events of a job that was cancelled."""
 
-_SECOND: Final = ("does not wait for what does not obey", "not waiting for what does not obey")
-"""What a second signal does."""
-
 _UNENDED: Final = (JobState.STARTED, JobState.CANCELLING)
 
 
@@ -117,9 +114,7 @@ class Running:
     async def whole(self) -> int:
         """From the start of the embedded server to its end; gives the exit status."""
         self._following.take(self._log)
-        signals = Signals(
-            first=Termination.CANCEL, say=self._following.tell, flush=self._last_moment, second=_SECOND
-        )
+        signals = Signals(first=Termination.CANCEL, say=self._following.tell, flush=self._last_moment)
         # A job that was interrupted and goes on in a kept store is waited for, too.
         options = ServerOptions(plugins=self._plugins, event_timeout=_ANSWER, at_exit=Termination.DRAIN)
         with signals, ExitStack() as stdout:
