@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-RECORDED = Path(__file__).parent / "data" / "contest-http.jsonl"
+DATA = Path(__file__).parent / "data"
 
 DEFECTS = {
     "retry/any",
@@ -22,7 +22,7 @@ DEFECTS = {
     "status/cancelled",
     "stop/again",
 }
-"""Exchanges in which ConTest's answer is a defect."""
+"""Exchanges of the first recording in which ConTest's answer is a defect."""
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _ZERO = "0001-01-01T00:00:00Z"
@@ -30,9 +30,9 @@ _ERRORS = {"Error", "Msg", "StateErrMsg"}
 _JOB_IDS = {"JobID", "NewJobID"}
 
 
-def recorded() -> list[dict[str, Any]]:
-    """All exchanges, in order."""
-    return [json.loads(line) for line in RECORDED.read_text().splitlines()]
+def recorded(name: str = "contest-http.jsonl") -> list[dict[str, Any]]:
+    """All exchanges of a recording, in order."""
+    return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
 
 
 class JobIds:
@@ -106,7 +106,9 @@ def _rank(item: Any) -> str:
     if not isinstance(item, dict):
         return str(item)
     if "Data" in item:
-        return f"{item['Data']['EventName']} {item['Data']['Target']}"
+        # A step may emit events of one name in any order (`variables` does).
+        payload = json.dumps(item["Data"]["Payload"], sort_keys=True)
+        return f"{item['Data']['EventName']} {item['Data']['Target']} {payload}"
     return str((item.get("Target") or {}).get("ID"))
 
 
