@@ -163,25 +163,27 @@ def convert_text(text: str, kind: Any) -> Any:
         raise ValueError(f"must be {wanted(kind)}; {in_words(error)}") from None
 
 
-class _Broken:
+class Broken:
     """Stands for a template that did not parse: accepted with a warning, it fails each target, as in ConTest."""
 
     literal = None
     references = ()
+    fields = ()
 
-    def __init__(self, error: TemplateError) -> None:
+    def __init__(self, source: str, error: TemplateError) -> None:
+        self.source = source
         self._error = error
 
     def render(self, target: Target, variables: Variables) -> str:
         raise self._error
 
 
-class _Slot:
+class Slot:
     """A field whose value is rendered for each target."""
 
     __slots__ = ("field", "templates")
 
-    def __init__(self, field: ParameterField, templates: Sequence[Template | _Broken]) -> None:
+    def __init__(self, field: ParameterField, templates: Sequence[Template | Broken]) -> None:
         self.field = field
         self.templates = tuple(templates)
 
@@ -203,7 +205,7 @@ class BoundStep:
         step: Any,
         position: int,
         literals: Mapping[str, Any],
-        slots: Sequence[_Slot],
+        slots: Sequence[Slot],
     ) -> None:
         self.plan = plan
         self.step = step
@@ -213,8 +215,8 @@ class BoundStep:
         self.threaded = isinstance(step, ThreadStep)
         self.gathers = isinstance(step, AllTargetsStep)
         self.on_interrupt = OnInterrupt(plan.on_interrupt) if plan.on_interrupt else step.on_interrupt
-        self._literals = literals
-        self._slots = tuple(slots)
+        self.literals = literals
+        self.slots = tuple(slots)
         self._secret_fields = tuple(
             field.name for field in parameter_fields(step.Parameters) if field.item is Secret
         )
@@ -232,8 +234,8 @@ class BoundStep:
                 return self.step.Parameters(**{slot: template.render(target, variables)})
             except TemplateError as error:
                 raise BindFailed(f"failed to expand parameter {slot!r}: {error}") from None
-        values = dict(self._literals)
-        for part in self._slots:
+        values = dict(self.literals)
+        for part in self.slots:
             try:
                 value = part.render(target, variables)
             except (TemplateError, ValueError) as error:
@@ -243,12 +245,11 @@ class BoundStep:
         return self._checked(values)
 
     @property
-    def references(self) -> Iterator[tuple[str, int, str]]:
-        """The variables that its templates surely read: key and place of the template, and `label.variable`."""
-        for slot in self._slots:
+    def templates(self) -> Iterator[tuple[str, int, Template | Broken]]:
+        """Its templates, each with its parameter and its place there."""
+        for slot in self.slots:
             for number, template in enumerate(slot.templates):
-                for reference in template.references:
-                    yield slot.field.key, number, reference
+                yield slot.field.key, number, template
 
     @property
     def outputs(self) -> frozenset[str] | None:
@@ -276,11 +277,11 @@ class BoundStep:
                 if secret:
                     yield secret.reveal()
 
-    def _fast_text(self) -> tuple[str, Template | _Broken] | None:
+    def _fast_text(self) -> tuple[str, Template | Broken] | None:
         """The common shape, one required text and nothing else: it needs no conversion and no check."""
-        if len(self._slots) != 1 or self._literals or self.step.checks or not self._without_check():
+        if len(self.slots) != 1 or self.literals or self.step.checks or not self._without_check():
             return None
-        slot = self._slots[0]
+        slot = self.slots[0]
         plain = slot.field.item is str and not slot.field.many and slot.field.required
         return (slot.field.name, slot.templates[0]) if plain else None
 
@@ -292,7 +293,7 @@ class BoundStep:
             parameters = self.step.Parameters(**values)
         except (TypeError, ValueError) as error:
             raise BindFailed(str(error)) from None
-        for slot in self._slots:
+        for slot in self.slots:
             check = self.step.checks.get(slot.field.name)
             if check is not None and slot.field.name in values:
                 _refuse(check(values[slot.field.name]))
@@ -335,7 +336,7 @@ def bind_step(
     said: list[Finding] = []
     step = code()
     literals: dict[str, Any] = {}
-    slots: list[_Slot] = []
+    slots: list[Slot] = []
     fields = parameter_fields(code.Parameters)
     for field in fields:
         if field.rest:
@@ -394,7 +395,7 @@ def _bind_field(
     compiled: Callable[[str], Template],
     where: str,
     literals: dict[str, Any],
-    slots: list[_Slot],
+    slots: list[Slot],
 ) -> Iterator[Finding]:
     given = plan.parameters.get(field.key, [])
     values = given if field.many else given[:1]
@@ -403,16 +404,16 @@ def _bind_field(
         if field.required:
             yield _error("missing_parameter", where, f"missing parameter {field.key!r} of step {plan.name}")
         return
-    templates: list[Template | _Broken] = []
+    templates: list[Template | Broken] = []
     if field.expanded:
         for number, text in enumerate(texts):
             try:
                 templates.append(compiled(text))
             except TemplateError as error:
-                templates.append(_Broken(error))
+                templates.append(Broken(text, error))
                 yield _warning("bad_template", f"{where}/{number}", f"the template does not parse: {error}")
         if any(template.literal is None for template in templates):
-            slots.append(_Slot(field, templates))
+            slots.append(Slot(field, templates))
             return
         # A template of constants is one text whatever the target; as it was written it is none.
         texts = [template.literal or "" for template in templates]

@@ -15,6 +15,7 @@ from contest_core import Registry
 from contest_core.plugins import Plugins
 from contest_runner.kept_steps import KeptSteps
 from contest_runner.parts import Fetcher, Reporter, TargetManager
+from contest_runner.revealed import reveal
 from contest_runner.step import BaseStep
 from contest_runner.templates import STANDARD, Template
 from contest_runner.templates import compile as compile_template
@@ -72,7 +73,7 @@ class Catalog:
         """A compiled template, from a cache: the steps of many jobs say the same. Raises `TemplateError`."""
         found = self._templates.get(text)
         if found is None:
-            found = compile_template(text, self.template_functions())
+            found = compile_template(text, self.template_functions(), reveal=reveal)
             if len(text) <= _CACHED_LENGTH:
                 with self._keeping:
                     if len(self._templates) >= _CACHED:

@@ -1,20 +1,25 @@
-"""Do the variables that templates read exist? Checked when a job is handed in, as far as that can be known.
+"""Do the names that templates read exist? Checked when a job is handed in, as far as that can be known.
 
-Called by the reader of steps. A reference is certain only where it is written out in the template; what a step sets is
-what its class says (`outputs`). What cannot resolve is a warning: as in ConTest the job is accepted and the target
-fails there.
+Called by the reader of steps. They are fields of the target, and variables of steps: a reference to one is certain only
+where it is written out in the template; what a step sets is what its class says (`outputs`). What cannot resolve is a
+warning: as in ConTest the job is accepted and the target fails there.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from contest_core import Finding, Severity
 from contest_runner.binding import BoundStep
 from contest_runner.descriptor.desk import Desk
 from contest_runner.faults import describe
+from contest_runner.templates import TARGET_FIELDS
 from contest_runner.walk import pointer
+
+_MEMBERS: Final = (*TARGET_FIELDS, "String")
+"""What a template may write after the dot."""
 
 _REFERENCE = re.compile(r"([A-Za-z][A-Za-z0-9_]*)\.([A-Za-z][A-Za-z0-9_]*)", re.ASCII)
 
@@ -25,17 +30,22 @@ def check_references(
     path: str,
     before: dict[str, BoundStep | None],
 ) -> None:
-    """Tells of the variables that no step before has set. `path` is where the steps stand.
+    """Tells of fields that no target has, and of variables that no step before set; `path` is where the steps stand.
 
     The steps are given with their labels, and become some of those `before`; one that could not be read may set
     anything.
     """
     labels = [label for label, _ in steps]
     for number, (label, step) in enumerate(steps):
-        for key, index, reference in step.references if step is not None else ():
+        for key, index, template in step.templates if step is not None else ():
             where = f"{desk.walk.place(f'{path}/{number}', 'parameters')}/{pointer(key)}/{index}"
-            if wrong := _wrong(desk, reference, label, labels, before, where):
-                _warn(desk, where, *wrong)
+            for field in template.fields:
+                if field not in _MEMBERS:
+                    near = desk.walk.nearest.to(field, _MEMBERS)
+                    _warn(desk, "unknown_field", where, f"a target has no field {field[:64]!r}", near)
+            for reference in template.references:
+                if wrong := _wrong(desk, reference, label, labels, before, where):
+                    _warn(desk, "unknown_variable", where, *wrong)
         before[label] = step
 
 
@@ -70,12 +80,12 @@ def _wrong(
     return f"{reference!r} is not set: {sets}", near and f"{of}.{near}"
 
 
-def _warn(desk: Desk, path: str, message: str, nearest: str | None) -> None:
+def _warn(desk: Desk, code: str, path: str, message: str, nearest: str | None) -> None:
     hint = f", did you mean {nearest!r}?" if nearest else ""
     desk.walk.add(
         Finding(
             severity=Severity.WARNING,
-            code="unknown_variable",
+            code=code,
             path=path,
             message=f"{message}{hint}",
             nearest=nearest,
