@@ -23,6 +23,7 @@ from contest_runner.plan import PLAN_FORMAT, Plan, StepPlan
 from contest_runner.processes import Supervisor
 from contest_runner.recovery import Recovered, recover
 from contest_runner.reporting import Reporting
+from contest_runner.revealed import REVEALED
 from contest_runner.status_packing import pack
 from contest_runner.status_tree import RunTree, StepName, TestTree
 from contest_runner.stopping import StopReason
@@ -88,6 +89,7 @@ class Runner:
         good.
         """
         job = self.jobs.get(job_id) or self.admit(job_id, lease, await self._plan(job_id))
+        REVEALED.set(job.secrets)
         try:
             await self._until_its_end(job, resumed=resumed)
         except LeaseLost:
