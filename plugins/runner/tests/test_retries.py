@@ -76,7 +76,9 @@ async def test_earlier_attempts_stay_readable_while_it_goes_and_after(lab: Lab) 
     lab.step("failing", failing("a b", "a b"))
     async with lab.server() as serving:
         job = await serving.start(retried(step("failing"), step("sleep", duration="1h")))
-        shown = await serving.until(job, lambda status: "sleep" in str(the_test(status)["TargetStatuses"]))
+        shown = await serving.until(
+            job, lambda status: str(the_test(status)["TargetStatuses"]).count("'TestStepLabel': 'sleep'") == 2
+        )
         await serving.stop(job)
         ended = await serving.ended(job)
     for status, over in ((shown, False), (ended, True)):
