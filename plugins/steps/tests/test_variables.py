@@ -102,3 +102,28 @@ async def test_what_can_resolve_is_not_told(lab: Lab) -> None:
         assert (
             await lab.read(simple(step("variables", label="vars", image="x"), reads(text)))
         ).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("template", "field", "nearest"),
+    [
+        ("{{ .FQND }}", "FQND", "FQDN"),
+        ("{{ if .Id }}x{{ end }}", "Id", "ID"),
+        ("{{ $.Colour }}", "Colour", None),
+    ],
+)
+async def test_a_field_that_no_target_has_is_a_warning(
+    lab: Lab, template: str, field: str, nearest: str | None
+) -> None:
+    (finding,) = (reading := await lab.read(simple(reads(template)))).findings
+    assert reading.plan is not None
+    assert (finding.severity, finding.code, finding.nearest) == (Severity.WARNING, "unknown_field", nearest)
+    assert f"no field {field!r}" in finding.message
+    assert finding.path.endswith("/parameters/text/0")
+
+
+async def test_fields_of_a_target_are_known(lab: Lab) -> None:
+    job = simple(
+        reads("{{.ID}}{{.FQDN}}{{.PrimaryIPv4}}{{.PrimaryIPv6}}{{.TargetManagerState}}{{.String}}{{.}}")
+    )
+    assert not (await lab.read(job)).findings
