@@ -245,10 +245,10 @@ class API:
         """The API version that is spoken here, and beside it what this server offers."""
         return self._version
 
-    async def validate(self, caller: Caller, job_descriptor: str) -> ValidateResponse:
-        """Everything that `start` checks; nothing is run."""
+    async def validate(self, caller: Caller, job_descriptor: str, *, plan: bool = False) -> ValidateResponse:
+        """Everything that `start` checks; nothing is run. With `plan`, what each target would be given."""
         message = EventValidateMsg(
-            requestor=self._admission.admit("validate", caller), job_descriptor=job_descriptor
+            requestor=self._admission.admit("validate", caller), job_descriptor=job_descriptor, plan=plan
         )
         return await self._ask(caller, "validate", message)
 

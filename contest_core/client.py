@@ -171,9 +171,9 @@ class Contest:
         """The API version that is spoken there, and what the server offers."""
         return await self._ask("version", ResponseType.VERSION, ResponseDataVersion, {})
 
-    async def validate(self, job_descriptor: str) -> ValidateResponse:
-        """What is to be said of a descriptor; nothing is run."""
-        parameters = {"jobDesc": job_descriptor}
+    async def validate(self, job_descriptor: str, *, plan: bool = False) -> ValidateResponse:
+        """What is to be said of a descriptor, and with `plan` what the job would do; nothing is run."""
+        parameters = {"jobDesc": job_descriptor, "plan": plan or None}
         return await self._ask("validate", ResponseType.VALIDATE, ResponseDataValidate, parameters)
 
     async def locks(self) -> LocksResponse:

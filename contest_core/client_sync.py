@@ -70,9 +70,9 @@ class ContestSync:
         """The API version that is spoken there, and what the server offers."""
         return self._portal.call(self._contest.version())
 
-    def validate(self, job_descriptor: str) -> ValidateResponse:
-        """What is to be said of a descriptor; nothing is run."""
-        return self._portal.call(self._contest.validate(job_descriptor))
+    def validate(self, job_descriptor: str, *, plan: bool = False) -> ValidateResponse:
+        """What is to be said of a descriptor, and with `plan` what the job would do; nothing is run."""
+        return self._portal.call(self._contest.validate(job_descriptor, plan=plan))
 
     def locks(self) -> LocksResponse:
         """Which targets are locked."""

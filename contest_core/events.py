@@ -94,6 +94,8 @@ class EventValidateMsg(EventMsg, frozen=True, kw_only=True):
     """Check a descriptor and run nothing."""
 
     job_descriptor: str
+    plan: bool = False
+    """Whether the plan of the job is wanted, too."""
 
 
 class EventLocksMsg(EventMsg, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct, field
 
 from contest_core.errors import ContestError
+from contest_core.job_plan import JobPlan
 from contest_core.status import Finding, JobEntry, JobStatus, Lock
 from contest_core.wire_names import wire_name
 
@@ -102,11 +103,13 @@ class ResponseDataList(ResponseData, frozen=True, kw_only=True):
     """Where the next page begins, the older jobs; None where these are all."""
 
 
-class ResponseDataValidate(ResponseData, frozen=True, kw_only=True):
+class ResponseDataValidate(ResponseData, frozen=True, kw_only=True, omit_defaults=True):
     """The answer to `validate`."""
 
     type = ResponseType.VALIDATE
     findings: list[Finding] | None
+    plan: JobPlan | None = None
+    """Where it was asked for and the descriptor is accepted."""
 
 
 class ResponseDataLocks(ResponseData, frozen=True, kw_only=True):

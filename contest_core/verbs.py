@@ -286,7 +286,17 @@ VERBS: Mapping[str, Verb] = {
             event=EventType.VALIDATE,
             response=ResponseType.VALIDATE,
             reads=True,
-            parameters=(_JOB_DESC,),
+            parameters=(
+                _JOB_DESC,
+                _parameter(
+                    "plan",
+                    "plan",
+                    _boolean,
+                    "With what each target would be given.",
+                    capability="validate.plan",
+                    default=False,
+                ),
+            ),
         ),
         Verb(
             name="locks",

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 DEFAULT_ADDRESS = "http://localhost:8080"
 
+HERE = "here:"
+"""The address of this program itself, for what needs no server; known where a plugin brings it."""
+
 PAUSES = (0.3, 1.0, 2.0)
 """Seconds before a request is sent again."""
 
@@ -236,19 +239,36 @@ class Asker:
         return (await self.answer(asked)).result()
 
 
-def asks(work: Callable[..., Awaitable[int | None]]) -> Callable[..., None]:
+_address = click.option(
+    "-a",
+    "--address",
+    envvar="CONTEST_ADDRESS",
+    default=DEFAULT_ADDRESS,
+    show_default=True,
+    show_envvar=True,
+    metavar="ADDRESS",
+    help="The server: http://HOST:PORT, or stdio:COMMAND, which spawns one.",
+)
+
+_address_or_here = click.option(
+    "-a",
+    "--address",
+    envvar="CONTEST_ADDRESS",
+    default=HERE,
+    show_envvar=True,
+    metavar="ADDRESS",
+    help="A server, http://HOST:PORT or stdio:COMMAND; here, with what is installed, where none is given.",
+)
+
+
+def asks(
+    work: Callable[..., Awaitable[int | None]],
+    *,
+    address: Callable[[Callable[..., None]], Callable[..., None]] = _address,
+) -> Callable[..., None]:
     """Makes a command's body of a coroutine that takes an `Asker` first and returns its exit status."""
 
-    @click.option(
-        "-a",
-        "--address",
-        envvar="CONTEST_ADDRESS",
-        default=DEFAULT_ADDRESS,
-        show_default=True,
-        show_envvar=True,
-        metavar="ADDRESS",
-        help="The server: http://HOST:PORT, or stdio:COMMAND, which spawns one.",
-    )
+    @address
     @click.option(
         "-r",
         "--requestor",
@@ -293,6 +313,11 @@ def asks(work: Callable[..., Awaitable[int | None]]) -> Callable[..., None]:
         ctx.exit(run_async(ask()) or 0)
 
     return command
+
+
+def asks_here(work: Callable[..., Awaitable[int | None]]) -> Callable[..., None]:
+    """As `asks`; without an address this program itself is asked."""
+    return asks(work, address=_address_or_here)
 
 
 def user_name() -> str:

@@ -29,7 +29,7 @@ class Own(NamedTuple):
 
 OWN: dict[str, Own] = {
     "start": Own("contest_core.cli.verbs:start", "Start a job on a server."),
-    "validate": Own("contest_core.cli.verbs:validate", "Have a server check a job and run nothing."),
+    "validate": Own("contest_core.cli.verbs:validate", "Check a job and run nothing."),
     "status": Own("contest_core.cli.verbs:status", "Show how a job goes, or went."),
     "report": Own("contest_core.cli.report:report", "Print a job's report as JUnit XML, TAP or Markdown."),
     "list": Own("contest_core.cli.verbs:list_", "List jobs, the newest first."),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from contest_core.cli.asking import Asker, asks
+from contest_core.cli.asking import Asker, asks, asks_here
 from contest_core.cli.descriptor import Descriptor, read_descriptor, show_findings
 from contest_core.cli.failures import Failure
 from contest_core.cli.group import OWN, nearest
@@ -31,6 +31,7 @@ from contest_core.cli.output import (
     time_text,
     visible,
 )
+from contest_core.cli.plan_text import plan_lines
 from contest_core.cli.status_text import status_lines
 from contest_core.cli.waiting import wait_for_end
 from contest_core.errors import ContestError
@@ -152,20 +153,34 @@ async def _follow(asker: Asker, job_id: int, *, wait: bool) -> int | None:
 
 @click.command(short_help=OWN["validate"].summary)
 @_file
-@asks
-async def validate(asker: Asker, file: str) -> int | None:
-    """Have a server check a job and run nothing.
+@click.option("--plan", is_flag=True, help="Show what would be done, and what each target would be given.")
+@click.option(
+    "--strict/--no-strict",
+    default=True,
+    help="Whether a warning is an error, too; it is, unless you say --no-strict, as `start` does.",
+)
+@asks_here
+async def validate(asker: Asker, file: str, plan: bool, strict: bool) -> int | None:
+    """Check a job and run nothing.
 
-    Everything that is to be said of FILE (`-`, or none, is stdin) is shown at its line and column. What `start` would
-    accept with a warning is an error here; exit status 2 where there is any.
+    Everything that is to be said of FILE (`-`, or none, is stdin) is shown at its line and column. Without an address
+    it is checked here, with the plugins that are installed; a server checks with its own.
+
+    Exit status: 0 nothing is wrong, 2 something is, or warned of, 3 the server cannot be asked.
     """
     descriptor = read_descriptor(file)
-    data = await asker.result(asker.contest.validate(descriptor.json))
+    if plan:
+        await asker.need("validate.plan", "--plan")
+    data = await asker.result(asker.contest.validate(descriptor.json, plan=plan))
     findings = data.findings or []
-    show_findings(findings, descriptor)
-    if findings:
+    errors = show_findings(findings, descriptor)
+    if data.plan is not None and not asker.as_json:
+        for line in plan_lines(data.plan):
+            if not out(line):
+                break
+    if errors or (strict and findings):
         raise Failure(f"{descriptor.document.source}: {count(len(findings), 'finding')}", REQUEST_WRONG)
-    if not asker.as_json:
+    if not asker.as_json and not plan:
         out(f"{descriptor.document.source}: OK")
     return None
 

@@ -75,6 +75,7 @@ from contest_runner.store import (
 )
 from contest_runner.store.locker import Locker
 from contest_runner.times import moment
+from contest_runner.validating import validate
 from contest_runner.watchdog import Watchdog
 from contest_runner.watching import Watches
 
@@ -101,6 +102,7 @@ _CAPABILITIES: Final = frozenset(
         "list.limit",
         "list.cursor",
         "validate",
+        "validate.plan",
         "locks",
         "watch",
     }
@@ -431,12 +433,9 @@ class LocalJobManager(JobManager):
         check_query(message.query)
         return await self._answers.list(message)
 
-    @refuses_for_store
     async def validate(self, message: EventValidateMsg, caller: Caller) -> ResponseDataValidate:
         """Everything that `start` checks."""
-        async with self._aside.work(len(message.job_descriptor)) as work:
-            reading = await read_descriptor(message.job_descriptor, self._catalog, log=self._log, work=work)
-        return ResponseDataValidate(findings=list(reading.findings))
+        return await validate(message, self._catalog, self._aside, log=self._log)
 
     @refuses_for_store
     async def locks(self, message: EventLocksMsg, caller: Caller) -> ResponseDataLocks:

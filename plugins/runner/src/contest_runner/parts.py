@@ -83,6 +83,13 @@ class TargetManager(ABC, Generic[A, R]):
         Raises `AcquireFailed` where they cannot be had; anything else is the plugin's fault.
         """
 
+    async def candidates(self, parameters: A) -> Sequence[Target] | None:
+        """The targets that `acquire` would give or choose from, in order, for a person who plans a job.
+
+        None, as here, where that is known only when they are acquired. Raises as `acquire`.
+        """
+        return None
+
     @abstractmethod
     async def release(self, targets: Sequence[Target], parameters: R, context: ReleaseContext) -> None:
         """Gives the targets back; called on every path on which `acquire` returned."""

@@ -23,6 +23,13 @@ def contest_register_job_managers(registry: Registry) -> None:
 
 
 @hookimpl
+def contest_register_clients(registry: Registry) -> None:
+    registry.add(
+        "here", "contest_runner.here:HereClient", summary="Asks this program itself, which can only validate."
+    )
+
+
+@hookimpl
 def contest_register_commands(registry: Registry) -> None:
     registry.add("run", "contest_runner.cli.run:run", summary="Run a job here and show its report.")
     registry.add(

@@ -71,16 +71,12 @@ class CsvTargets(TargetManager[CSVFileAcquireParameters, CSVFileReleaseParameter
         self, parameters: CSVFileAcquireParameters, context: AcquireContext
     ) -> Sequence[Target]:
         """Reads the file and locks as many of its targets as there may be, waiting for as many as there must."""
-        path = locate(parameters.file_uri, ("file",)).path
-        try:
-            hosts = await in_thread(lambda: read_hosts(path))
-        except (Unreadable, ValueError) as error:
-            raise AcquireFailed(str(error)) from None
+        path = _path(parameters)
         if context.only is not None:
-            meant = _those(hosts, context.only, path)
+            meant = _those(await _hosts(path), context.only, path)
             await context.locker.acquire(meant, deadline=context.deadline)
             return meant
-        pool = [host for host in hosts if _matches(host, parameters.host_prefixes)]
+        pool = await self.candidates(parameters)
         least = max(1, parameters.min_number_devices)
         if len(pool) < least:
             raise AcquireFailed(f"not enough hosts found in CSV file '{path}', want {least}, got {len(pool)}")
@@ -90,10 +86,25 @@ class CsvTargets(TargetManager[CSVFileAcquireParameters, CSVFileReleaseParameter
         taken = {target.id for target in await _take(pool, least, min(most, len(pool)), context)}
         return [host for host in pool if host.id in taken]
 
+    async def candidates(self, parameters: CSVFileAcquireParameters) -> list[Target]:
+        """The hosts in the file that match."""
+        return [host for host in await _hosts(_path(parameters)) if _matches(host, parameters.host_prefixes)]
+
     async def release(
         self, targets: Sequence[Target], parameters: CSVFileReleaseParameters, context: ReleaseContext
     ) -> None:
         """Has nothing to do."""
+
+
+def _path(parameters: CSVFileAcquireParameters) -> str:
+    return locate(parameters.file_uri, ("file",)).path
+
+
+async def _hosts(path: str) -> list[Target]:
+    try:
+        return await in_thread(lambda: read_hosts(path))
+    except (Unreadable, ValueError) as error:
+        raise AcquireFailed(str(error)) from None
 
 
 def _those(hosts: Sequence[Target], only: frozenset[str], path: str) -> list[Target]:

@@ -87,6 +87,10 @@ class TargetList(TargetManager[TargetListAcquireParameters, TargetListReleasePar
             meant = [entry for entry in meant if entry.id in context.only]
         return [entry.target() for entry in meant]
 
+    async def candidates(self, parameters: TargetListAcquireParameters) -> Sequence[Target]:
+        """All of them."""
+        return [entry.target() for entry in parameters.targets]
+
     async def release(
         self, targets: Sequence[Target], parameters: TargetListReleaseParameters, context: ReleaseContext
     ) -> None:
