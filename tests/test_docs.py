@@ -140,7 +140,6 @@ class Terminal:
             "HOME": str(folder),
             "XDG_STATE_HOME": str(folder / "state"),
             "LOGNAME": "me",
-            "CONTEST_ADDRESS": f"http://localhost:{self.port}",
         }
         self.servers: list[subprocess.Popen[str]] = []
 
@@ -166,6 +165,8 @@ class Terminal:
         assert not shown or same(shown, out) or same(shown, err + out), f"{command}\n{out}{err}"
 
     def serve(self, command: str, shown: str) -> None:
+        # From now on the page's commands ask this server; a reader's is at the default address.
+        self.environment["CONTEST_ADDRESS"] = f"http://localhost:{self.port}"
         if command == "contest serve":
             (self.folder / "default.yaml").write_text(self.here(default_text()))
             command = "contest serve -c default.yaml"
