@@ -65,6 +65,8 @@ class Everything(Struct, kw_only=True, rename="pascal"):
     pair: tuple[str, ...] = ()
     table: dict[str, list[Any]] = {}
     map: Mapping[str, Inner] = {}
+    holes: dict[str, str | None] = {}
+    gaps: list[Inner | None] = []
     checked: Checked | None = None
     chain: Chain | None = None
 
@@ -103,7 +105,13 @@ def test_what_is_read_at_once_the_walk_reads_alike(document: dict[str, Any]) -> 
 
 @pytest.mark.parametrize(
     "document",
-    [{}, {"Text": "x", "Whole": 3}, {"Inner": {"size": 1}}, {"Inners": [{"label": "x"}] * 30, "Flag": True}],
+    [
+        {},
+        {"Text": "x", "Whole": 3},
+        {"Inner": {"size": 1}},
+        {"Inners": [{"label": "x"}] * 30, "Flag": True},
+        {"Holes": {"a": None, "b": "x"}},
+    ],
 )
 def test_what_is_spelt_exactly_is_read_at_once(document: dict[str, Any]) -> None:
     class Plain(Struct, kw_only=True, rename="pascal"):
@@ -112,6 +120,7 @@ def test_what_is_spelt_exactly_is_read_at_once(document: dict[str, Any]) -> None
         flag: bool = False
         inner: Inner = msgspec.field(default_factory=Inner)
         inners: list[Inner] = []
+        holes: dict[str, str | None] = {}
 
     assert exactly(document, Plain) == walked(document, Plain)[0]
 

@@ -78,6 +78,16 @@ async def test_what_cannot_be_started_has_an_end_and_empty_output_too(lab: Lab) 
     assert said["CmdStdout"] == said["CmdStderr"] == {"Msg": ""}
 
 
+@pytest.mark.parametrize("more", [{"args": ["a\0b"]}, {"args": ['{{ printf "%c" 0 }}']}, {"dir": "/a\0b"}])
+async def test_what_no_command_can_be_given_is_the_tests_fault(lab: Lab, more: dict[str, Any]) -> None:
+    async with lab.server() as serving:
+        status = await serving.run(simple(step("cmd", executable="true", **more)))
+        entry = last_statuses(status)["t1"]
+    assert status["Verdict"] == "failed"
+    assert "invalid argument" in entry["Error"]
+    assert list(events(entry)) == ["CmdStart", "CmdEnd"]
+
+
 async def test_output_that_is_large_binary_or_all_control_characters_is_kept_within_bounds(lab: Lab) -> None:
     async with lab.server() as serving:
         script = "head -c 9000000 /dev/zero | tr '\\0' '\\001'; head -c 100 /dev/urandom; printf 'a\\0b'"

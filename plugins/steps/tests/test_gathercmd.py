@@ -68,6 +68,17 @@ async def test_targets_that_failed_before_are_not_waited_for(lab: Lab) -> None:
         assert "GatherCmdStart" not in await serving.names(2)
 
 
+@pytest.mark.parametrize("more", [{"binary": "true", "args": ["a\0b"]}, {"binary": "/bin/\0"}])
+async def test_what_no_command_can_be_given_is_the_tests_fault(lab: Lab, more: dict[str, Any]) -> None:
+    async with lab.server() as serving:
+        status = await serving.run(simple(step("gathercmd", **more)))
+        (end,) = await payloads(serving, 1, "GatherCmdEnd")
+    assert status["Verdict"] == "failed"
+    assert "invalid argument" in last_statuses(status)["t1"]["Error"]
+    assert end["ExitCode"] == 0
+    assert end["Err"].startswith("unknown error: fork/exec ")
+
+
 async def test_a_command_that_fails_fails_every_target_and_lets_none_go_on(lab: Lab) -> None:
     async with lab.server() as serving:
         job = simple(

@@ -62,6 +62,9 @@ async def test_targets_have_their_addresses_as_go_writes_them(lab: Lab, written:
         ("==100%", 1, 1, True, "100.00% = 100.00%"),
         (">80%%", 1, 1, True, "100.00% > 80.00%"),
         (">5>", 6, 9, True, "6.00 > 5.00"),
+        ("<0x1p4", 6, 9, True, "6.00 < 16.00"),
+        ("=0X_1.8p+2%", 6, 100, True, "6.00% = 6.00%"),
+        (">=-0x.8p-1_0", 0, 1, True, "0.00 >= -0.00"),
     ],
 )
 def test_expressions_are_judged_in_contests_words(
@@ -71,7 +74,26 @@ def test_expressions_are_judged_in_contests_words(
 
 
 @pytest.mark.parametrize(
-    "text", [">= 80%", ">=80 %", "80%", "=>5", "<0x10", ">", "", "%", "abc", "> 5", ">five", ">\uff11"]
+    "text",
+    [
+        ">= 80%",
+        ">=80 %",
+        "80%",
+        "=>5",
+        "<0x10",
+        ">",
+        "",
+        "%",
+        "abc",
+        "> 5",
+        ">five",
+        ">\uff11",
+        "<0x1p99999",
+        "<0x_.8p1",
+        "<0x1_p4",
+        "<0xp4",
+        "<0x1",
+    ],
 )
 def test_what_is_no_expression_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no success expression"):

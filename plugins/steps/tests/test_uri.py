@@ -49,6 +49,50 @@ async def test_steps_of_a_file_are_run_and_kept_with_the_job(lab: Lab, tmp_path:
         assert "hello" in status["RunStatus"]["TestStatuses"][0]["TestStepStatuses"][0]["TestStepLabel"]
 
 
+def cleaning_job(where: object, *, steps: object | None = None, **more: Any) -> Any:
+    """A job whose cleanup steps are fetched; its test's are, too, where it is said from where."""
+    cleanup = {"CleanupFetcherName": "Uri", "CleanupFetcherFetchParameters": {"URI": str(where), **more}}
+    if steps is not None:
+        return uri_job(steps, **cleanup)
+    return job_of(one_test(step("echo", "hello", text="x"), targets=("a", "b"), **cleanup))
+
+
+@pytest.mark.parametrize("fetched", [False, True])
+async def test_cleanup_steps_are_fetched_too_whatever_has_the_steps_of_the_test(
+    lab: Lab, tmp_path: Path, fetched: bool
+) -> None:
+    steps, cleanup = tmp_path / "steps.json", tmp_path / "cleanup.json"
+    steps.write_bytes(STEPS)
+    script = ["-c", f"echo {{{{ .ID }}}} >>{tmp_path}/log"]
+    cleanup.write_text(json.dumps({"Steps": [step("cmd", "sweep", executable="sh", args=script)]}))
+    async with lab.server() as serving:
+        status = await serving.run(cleaning_job(cleanup, steps=steps if fetched else None, TestName="any"))
+    assert status["Verdict"] == "passed"
+    (test,) = status["RunStatus"]["TestStatuses"]
+    (swept,) = test["CleanupStepStatuses"]
+    assert swept["TestStepLabel"] == "sweep"
+    ids = sorted(entry["Target"]["ID"] for entry in swept["TargetStatuses"])
+    assert sorted((tmp_path / "log").read_text().split()) == ids == (["t1"] if fetched else ["a", "b"])
+
+
+async def test_fetched_cleanup_steps_may_be_none_and_are_judged_where_they_are_fetched(
+    lab: Lab, tmp_path: Path
+) -> None:
+    file = tmp_path / "cleanup.json"
+    file.write_text('{"Steps": []}')
+    assert (await lab.read(cleaning_job(file))).findings == ()
+    file.write_bytes(STEPS)
+    (finding,) = (await lab.read(cleaning_job(file))).findings
+    where = "/TestDescriptors/0/CleanupFetcherFetchParameters"
+    assert (finding.code, finding.path) == ("duplicate", f"{where}/URI/0/label")
+    for text in ("{}", "["):
+        file.write_text(text)
+        (finding,) = (await lab.read(cleaning_job(file))).findings
+        assert (finding.code, finding.path) == ("fetch_failed", where)
+    (finding,) = (await lab.read(cleaning_job(tmp_path / "none"))).findings
+    assert (finding.code, finding.path) == ("fetch_failed", where)
+
+
 async def test_a_relative_path_is_relative_to_the_servers_directory(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

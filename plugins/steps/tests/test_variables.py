@@ -58,6 +58,8 @@ async def test_nothing_is_expanded_and_no_parameters_are_fine(lab: Lab) -> None:
         ({"a/b": [1]}, "/a~1b"),
         ({"a": []}, "/a"),
         ({"a": [1, 2]}, "/a"),
+        ({"a": ["x\0"]}, "/a"),
+        ({"a": [{"\0": 1}]}, "/a"),
     ],
 )
 async def test_what_is_no_variable_is_refused_at_its_place(

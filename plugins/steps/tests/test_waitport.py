@@ -81,6 +81,15 @@ async def test_a_target_without_any_address_fails_at_once(lab: Lab) -> None:
         assert "no FQDN and no address" in last_statuses(status)["t1"]["Error"]
 
 
+async def test_a_name_that_no_host_can_have_is_told_and_waited_for(lab: Lab) -> None:
+    async with lab.server() as serving:
+        status = await serving.run(simple(wait(1, target="a\0b", timeout="60ms")))
+        entry = last_statuses(status)["t1"]
+    assert status["Verdict"] == "failed"
+    assert "no name of a host" in entry["Error"]
+    assert events(entry)["waitportStart"]["Address"] == "a\N{REPLACEMENT CHARACTER}b"
+
+
 async def test_an_address_of_the_other_family_is_not_taken(lab: Lab) -> None:
     async with lab.server() as serving:
         with bound() as (door, port):
@@ -144,6 +153,10 @@ async def test_a_stop_ends_the_waiting_at_once(lab: Lab) -> None:
         ({"protocol": ""}, "protocol", "missing"),
         ({"timeout": 5}, "timeout", "needs a unit"),
         ({"check_interval": "soon"}, "check_interval", "not a duration"),
+        ({"target": ["a", "b"]}, "target", "takes one value, has 2"),
+        ({"protocol": ["tcp", "udp"]}, "protocol", "takes one value, has 2"),
+        ({"timeout": ["1s", "2s"]}, "timeout", "takes one value, has 2"),
+        ({"check_interval": ["1s", "1s", "1s"]}, "check_interval", "takes one value, has 3"),
     ],
 )
 async def test_bad_parameters_are_found_when_the_job_is_handed_in(

@@ -24,7 +24,7 @@ from contest_runner.nearest import Nearest
 from contest_runner.parts import decode_part
 from contest_runner.plan import Plan, StepPlan
 from contest_runner.ready import ready
-from contest_runner.step import EXPANDED, REST, AllTargetsStep, BaseStep, OnInterrupt, ThreadStep
+from contest_runner.step import EXPANDED, REST, SINGLE, AllTargetsStep, BaseStep, OnInterrupt, ThreadStep
 from contest_runner.target import Target
 from contest_runner.templates import Template, TemplateError
 from contest_runner.variables import Variables
@@ -71,6 +71,8 @@ class ParameterField(msgspec.Struct, frozen=True, kw_only=True):
     required: bool
     rest: bool = False
     """It takes the parameters that no other field does, as their JSON."""
+    single: bool = False
+    """A second value is refused, not ignored."""
 
 
 @lru_cache(maxsize=512)
@@ -92,36 +94,36 @@ def _field(field: msgspec.structs.FieldInfo, hint: Any) -> ParameterField:
             required=False,
             rest=True,
         )
-    expanded, bare = _bare(hint)
+    marks, bare = _bare(hint)
     many = get_origin(bare) in (list, tuple, Sequence)
-    inner_expanded, item = _bare(get_args(bare)[0]) if many else (False, bare)
+    inner_marks, item = _bare(get_args(bare)[0]) if many else ((), bare)
     return ParameterField(
         name=field.name,
         key=field.encode_name,
         type=bare,
-        expanded=expanded or inner_expanded,
+        expanded=EXPANDED in marks or EXPANDED in inner_marks,
         many=many,
         item=item,
         required=field.required,
+        single=SINGLE in marks,
     )
 
 
-def _bare(hint: Any) -> tuple[bool, Any]:
-    """The type without `Annotated` and `| None`, and whether it was marked as expanded."""
-    expanded = False
+def _bare(hint: Any) -> tuple[tuple[Any, ...], Any]:
+    """The type without `Annotated` and `| None`, and how it was marked."""
+    marks: tuple[Any, ...] = ()
     while True:
         origin = get_origin(hint)
         if origin is typing.Annotated:
-            base, *marks = get_args(hint)
-            expanded = expanded or any(mark is EXPANDED for mark in marks)
-            hint = base
+            hint, *more = get_args(hint)
+            marks += tuple(more)
         elif origin in (Union, types.UnionType):
             members = [member for member in get_args(hint) if member is not type(None)]
             if len(members) != 1:
-                return expanded, hint
+                return marks, hint
             hint = members[0]
         else:
-            return expanded, hint
+            return marks, hint
 
 
 def text_form(value: Any) -> str:
@@ -398,6 +400,10 @@ def _bind_field(
     slots: list[Slot],
 ) -> Iterator[Finding]:
     given = plan.parameters.get(field.key, [])
+    if field.single and len(given) > 1:
+        message = f"parameter {field.key!r} takes one value, has {len(given)}"
+        yield _error("too_many", where, message)
+        return
     values = given if field.many else given[:1]
     texts = [text_form(value) for value in values]
     if not any(texts) and not (field.many and texts):

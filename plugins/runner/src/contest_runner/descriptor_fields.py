@@ -86,9 +86,9 @@ class StepFields(_Fields):
     parameters: Annotated[dict[str, list[Any]], Meta(max_length=MAX_PARAMETERS, title="parameters")] = (
         msgspec.field(default_factory=dict)
     )
-    variables_mapping: Annotated[dict[str, str], Meta(max_length=MAX_PARAMETERS, title="variables")] = (
-        msgspec.field(name="VariablesMapping", default_factory=dict)
-    )
+    variables_mapping: Annotated[
+        dict[str, str | None], Meta(max_length=MAX_PARAMETERS, title="variables")
+    ] = msgspec.field(name="VariablesMapping", default_factory=dict)
     on_interrupt: str | None = msgspec.field(name="OnInterrupt", default=None)
     timeout: Any | UnsetType = msgspec.field(name="Timeout", default=UNSET)
 

@@ -59,7 +59,8 @@ def _twin_of(kind: Any) -> Any:
 def _twin(kind: Any, inside: tuple[Any, ...]) -> Any:
     """A type whose values are those of `kind` that are spelt exactly; `kind` itself where it is so strict.
 
-    Null is not among them: the walk knows what it means. Raises `Inexact` where there is no such type.
+    Null is among them only as an entry that may be null: elsewhere the walk knows what it means. Raises `Inexact`
+    where there is no such type.
     """
     kind, _ = plain(kind)
     whole, (kind, length) = kind, counted(kind)
@@ -73,11 +74,11 @@ def _twin(kind: Any, inside: tuple[Any, ...]) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (list, Sequence) or (origin is tuple and arguments[1:] == (...,)):
         item = _twin(arguments[0], inside)
-        same = item is arguments[0]
+        same = item is plain(arguments[0])[0]
         return kind if same else tuple[item, ...] if origin is tuple else list[item]  # type: ignore[valid-type]
     if origin in (dict, Mapping) and arguments[0] is str:
         item = _twin(arguments[1], inside)
-        return kind if item is arguments[1] else dict[str, item]  # type: ignore[valid-type]
+        return kind if item is plain(arguments[1])[0] else dict[str, item]  # type: ignore[valid-type]
     if kind is Raw or origin in (tuple, dict, Mapping):
         raise Inexact
     return kind

@@ -39,6 +39,12 @@ EXPANDED: Final = _Mark("EXPANDED")
 Expanded: TypeAlias = Annotated[T, EXPANDED]
 """A parameter that is written as a template and given to `run` as a T."""
 
+SINGLE: Final = _Mark("SINGLE")
+"""Marks, inside `Annotated`, a parameter of which a second value is refused."""
+
+Single: TypeAlias = Annotated[T, SINGLE]
+"""A parameter that has one value; of any other the values behind the first are ignored, as in ConTest."""
+
 REST: Final = _Mark("REST")
 """Marks, inside `Annotated`, the field for the parameters that no other field takes."""
 

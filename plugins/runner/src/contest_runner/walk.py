@@ -193,6 +193,8 @@ class Walk:
                 continue
             if field.key in given:
                 self._second_key(spelt[field.key], key, path)
+                if member is None and field.kind in (str, int, float, bool):
+                    continue  # null changes nothing
             spelt[field.key] = key
             given[field.key] = member
             self._places[path, field.key] = f"{path}/{pointer(key)}"

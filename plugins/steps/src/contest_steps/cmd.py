@@ -77,7 +77,8 @@ class Cmd(Step[CmdParameters]):
                 f"cannot find {parameters.executable!r} executable in PATH", blame=Blame.INFRASTRUCTURE
             )
         argv = [path, *parameters.args]
-        await context.emit("CmdStart", CmdStart(path=path, args=argv, dir=parameters.dir))
+        start = CmdStart(path=clean(path), args=list(map(clean, argv)), dir=clean(parameters.dir))
+        await context.emit("CmdStart", start)
         try:
             returncode, process = await self._finished(argv, parameters, context)
         except SpawnError as error:

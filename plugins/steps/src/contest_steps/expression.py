@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
@@ -21,6 +22,14 @@ _OPERATORS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "=": operator.eq,
 }
 """In the order in which they are tried."""
+
+_HEXADECIMAL: Final = re.compile(
+    r"""[+-]?0x
+        (?: (_?[0-9a-f])+ (\.([0-9a-f](_?[0-9a-f])*)?)? | \.[0-9a-f](_?[0-9a-f])* )
+        p[+-]?[0-9](_?[0-9])*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Numbers that Go knows and `float` does not; their exponent may not be left out."""
 
 
 class Expression(Struct, frozen=True, kw_only=True):
@@ -66,7 +75,14 @@ def _float(text: str) -> float:
     """A number as Go's `ParseFloat` reads it, without the forms that only Python knows."""
     if not text or not text.isascii() or text != text.strip():
         raise ValueError(text)
-    value = float(text)
+    value = _hexadecimal(text.replace("_", "")) if _HEXADECIMAL.fullmatch(text) else float(text)
     if math.isinf(value) and text.lstrip("+-").lower() not in ("inf", "infinity"):
         raise ValueError(text)
     return value
+
+
+def _hexadecimal(text: str) -> float:
+    try:
+        return float.fromhex(text)
+    except OverflowError:
+        raise ValueError(text) from None

@@ -103,12 +103,12 @@ class GatherCmd(AllTargetsStep[GatherCmdParameters]):
 async def _run(crowd: _Crowd) -> None:
     """Runs the command. Raises `TargetFailed`, and `Stopped` where nobody waits for it any more."""
     argv = _command(crowd.parameters)
-    await crowd.emit("GatherCmdStart", GatherCmdStart(path=argv[0], args=argv))
+    await crowd.emit("GatherCmdStart", GatherCmdStart(path=clean(argv[0]), args=list(map(clean, argv))))
     try:
         async with await crowd.spawn(argv) as process:
             returncode = await wait_or_end(process, crowd.calling)
     except SpawnError as error:
-        await crowd.emit("GatherCmdEnd", GatherCmdEnd(exit_code=0, err=f"unknown error: {error}"))
+        await crowd.emit("GatherCmdEnd", GatherCmdEnd(exit_code=0, err=clean(f"unknown error: {error}")))
         raise TargetFailed(str(error)) from None
     end = None if returncode == 0 else GatherCmdEnd(exit_code=max(-1, returncode), err=_said(process))
     await crowd.emit("GatherCmdEnd", end)

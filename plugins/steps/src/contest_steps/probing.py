@@ -31,7 +31,7 @@ async def probe(protocol: str, host: str, port: int, patience: float) -> None:
                 await _tcp(host, port, family)
     except TimeoutError:
         raise OSError("no answer") from None
-    except UnicodeError as error:
+    except ValueError as error:  # also of a text with NULs, or that no coding of names has
         raise OSError(f"no name of a host: {error}") from None
 
 

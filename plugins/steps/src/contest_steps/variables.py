@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from contest_runner.target import Target
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
+_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
 
 
 class VariablesParameters(Struct, frozen=True, kw_only=True):
@@ -41,6 +42,9 @@ class VariablesStep(Step[VariablesParameters]):
                 yield Finding(severity=Severity.ERROR, code="bad_parameter", path=path, message=reason)
             if len(values) != 1:
                 reason = f"variable {name[:64]!r} has to have one value, has {len(values)}"
+                yield Finding(severity=Severity.ERROR, code="bad_parameter", path=path, message=reason)
+            if any(_NUL.search(bytes(value)) for value in values):
+                reason = f"variable {name[:64]!r} has a NUL character, which no store keeps"
                 yield Finding(severity=Severity.ERROR, code="bad_parameter", path=path, message=reason)
 
     def outputs(self, parameters: VariablesParameters | None) -> frozenset[str] | None:

@@ -17,8 +17,9 @@ from contest_core import Duration, Finding, Severity
 from contest_core.settings import format_duration
 from contest_core.wire_names import wire_name
 from contest_runner.context import StepContext
-from contest_runner.step import Expanded, OnInterrupt, Step, TargetFailed
+from contest_runner.step import Expanded, OnInterrupt, Single, Step, TargetFailed
 from contest_runner.target import Target
+from contest_steps.commands import clean
 from contest_steps.probing import FAMILIES, probe, reason
 
 PROTOCOLS: Final = tuple(kind + digit for kind in ("tcp", "udp") for digit in FAMILIES)
@@ -54,15 +55,15 @@ def _check_protocol(protocol: str) -> Iterable[Finding]:
 class WaitPortParameters(Struct, frozen=True, kw_only=True):
     """Parameters of `waitport`."""
 
-    target: Expanded[str] = ""
+    target: Single[Expanded[str]] = ""
     """Whom to ask, a name or an address; else the target's FQDN, IPv4 and IPv6 address, in this order."""
     port: int
     """From 1 to 65535."""
-    protocol: str
+    protocol: Single[str]
     """One of `tcp`, `tcp4`, `tcp6`, `udp`, `udp4`, `udp6`."""
-    timeout: Duration
+    timeout: Single[Duration]
     """How long to wait at most."""
-    check_interval: Duration
+    check_interval: Single[Duration]
     """How long to wait between two tries."""
 
 
@@ -81,7 +82,7 @@ class WaitPort(Step[WaitPortParameters]):
     async def run(self, target: Target, parameters: WaitPortParameters, context: StepContext) -> None:
         """Tries one address after the other, until one is open, the time is up or the job is stopped."""
         start = WaitPortStart(
-            address=parameters.target,
+            address=clean(parameters.target),
             port=parameters.port,
             protocol=parameters.protocol.lower(),
             check_interval=parameters.check_interval.nanoseconds,

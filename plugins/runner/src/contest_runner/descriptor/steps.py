@@ -123,7 +123,7 @@ def _bound(
 def _as_written(
     written: Callable[[str], str], code: type[BaseStep[Any]], parameters: dict[str, list[Any]], path: str
 ) -> dict[str, list[Any]]:
-    """The parameters with objects, lists and fractions as the JSON text that stands in the descriptor.
+    """The parameters with objects, lists, fractions and zeros (-0) as the JSON text that stands in the descriptor.
 
     That text is what a step gets of them, and their template; encoding them anew would change it. Of what a step
     takes as it is written, it is the text of every value.
@@ -132,7 +132,7 @@ def _as_written(
     return {
         key: [
             written(f"{path}/{pointer(key)}/{number}")
-            if key in rest or isinstance(value, _WRITTEN)
+            if key in rest or isinstance(value, _WRITTEN) or (value == 0 and value is not False)
             else value
             for number, value in enumerate(values)
         ]
