@@ -274,6 +274,14 @@ class API:
         async with response.result() as watch:
             yield watch
 
+    def subscribe(
+        self, caller: Caller, parameters: Mapping[str, object]
+    ) -> AbstractAsyncContextManager[Watch]:
+        """What a transport needs for `watch`: with the wire's parameters, as `call`. Raises what they have wrong."""
+        self._check_version(parameters)
+        arguments = verbs.arguments(VERBS["watch"], parameters)
+        return self.watch(_declare(caller, parameters), **arguments)
+
     async def call(self, caller: Caller, verb: str, parameters: Mapping[str, object]) -> Response[Any]:
         """What a transport needs: a verb by name, with the wire's parameters (a `Form`, or JSON values).
 

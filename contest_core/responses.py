@@ -112,6 +112,14 @@ class ResponseDataValidate(ResponseData, frozen=True, kw_only=True, omit_default
     """Where it was asked for and the descriptor is accepted."""
 
 
+class ResponseDataWatch(ResponseData, frozen=True, kw_only=True):
+    """The answer to `watch` and `unwatch` on JSON-RPC."""
+
+    type = ResponseType.WATCH
+    subscription: int
+    """What the notifications of this watch have; a number of the connection."""
+
+
 class ResponseDataLocks(ResponseData, frozen=True, kw_only=True):
     """The answer to `locks`."""
 

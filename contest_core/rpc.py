@@ -22,7 +22,14 @@ from msgspec import Raw
 from contest_core.api import API
 from contest_core.caller import Caller
 from contest_core.errors import ContestError, InternalError, InvalidMessage, InvalidParameters, TooLarge
-from contest_core.responses import RESPONSE_TYPE_TO_NAME, EncodedJSON, Response, encode
+from contest_core.responses import (
+    RESPONSE_TYPE_TO_NAME,
+    EncodedJSON,
+    Response,
+    ResponseDataWatch,
+    ResponseType,
+    encode,
+)
 from contest_core.rpc_messages import (
     ID_BEGINS,
     NULL,
@@ -34,6 +41,7 @@ from contest_core.rpc_messages import (
     parse,
     parse_member,
 )
+from contest_core.rpc_watch import MAX_WATCHES, Subscription, Subscriptions
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """What one message to the peer may have, unless the transport says otherwise."""
@@ -41,9 +49,18 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 MAX_BATCH: Final = 1000
 """How many requests one batch may have, unless the transport says otherwise."""
 
+_WATCHING: Final = frozenset(("watch", "unwatch"))
+"""Methods of the session itself."""
+
 _ASK_FOR_LESS: Final = (
     "ask for a `run`, a `test` or a `target`, or without `events`; in a batch, for fewer at once"
 )
+
+
+class _Opened(bytes):
+    """The answer to a `watch`: when it is sent, notifications may come."""
+
+    subscription: Subscription
 
 
 class Session:
@@ -56,7 +73,8 @@ class Session:
 
     With a `concurrency` of 1 the requests, also those of a batch, are carried out one after another and
     answered in their order; else so many at once, and answered as they end. `max_answer` is in bytes of one
-    message; an answer beyond it becomes the error `too_large`. `max_batch` is a number of requests.
+    message; an answer beyond it becomes the error `too_large`. `max_batch` is a number of requests, `max_watches`
+    one of watches that go on at once.
     """
 
     def __init__(
@@ -68,6 +86,7 @@ class Session:
         concurrency: int = 1,
         max_answer: int = MAX_ANSWER_BYTES,
         max_batch: int = MAX_BATCH,
+        max_watches: int = MAX_WATCHES,
         log: logging.Logger | logging.LoggerAdapter[logging.Logger] | None = None,
     ) -> None:
         self._api = api
@@ -77,6 +96,7 @@ class Session:
         self._max_answer = max_answer
         self._max_batch = max_batch
         self._log = log or logging.getLogger("contest.rpc")
+        self._subscriptions = Subscriptions(api, self._deliver, limit=max_watches, log=self._log)
         self._accepting = True
         self._gone = False
         self._failure: BaseException | None = None
@@ -89,6 +109,11 @@ class Session:
     def gone(self) -> bool:
         """True once the peer is known to be gone; whatever is received then is passed over."""
         return self._gone
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is being carried out, or a watch goes on: however quiet, the connection is not idle."""
+        return bool(self._receiving or self._tasks or self._subscriptions.going_on)
 
     async def received(self, message: bytes) -> None:
         """Takes one message; returns when there is room for the next. To be called by one task only.
@@ -109,6 +134,8 @@ class Session:
             # Not `_respond`: this is nearly every request's way, and a layer less is a tenth of its price.
             elif (answer := await self._answer(request)) is not None:
                 await self._deliver(answer)
+                if type(answer) is _Opened:
+                    answer.subscription.begin()
         finally:
             self._receiving -= 1
             self._changed.set()
@@ -119,7 +146,7 @@ class Session:
             await self._deliver(self._refusal(error, NULL))
 
     async def idle(self) -> None:
-        """Returns when nothing is being carried out and every answer is sent."""
+        """Returns when nothing is being carried out and every answer is sent; watches may go on."""
         while self._receiving or self._tasks:
             self._changed.clear()
             await self._changed.wait()
@@ -128,14 +155,23 @@ class Session:
         """The peer is gone: cancels what is being carried out beside `received`, and sends nothing more."""
         self._accepting = False
         self._gone = True
+        self._subscriptions.cancel()
         for task in self._tasks:
             task.cancel()
 
+    def end_watches(self) -> None:
+        """Ends the watches that go on, as `unwatch` does: the connection ends, and the server goes on."""
+        self._subscriptions.end()
+
     async def aclose(self) -> None:
-        """Takes no more messages, and returns when those taken are answered. Cancelled, it cancels them."""
+        """Takes no more messages, and returns when those taken are answered and all watches have ended.
+
+        The end of the job manager ends them, or `end_watches`. Cancelled, it cancels what goes on.
+        """
         self._accepting = False
         try:
             await self.idle()
+            await self._subscriptions.ended()
         finally:
             if self._tasks:
                 self.cancel()
@@ -149,6 +185,8 @@ class Session:
         answer = await self._answer(request)
         if answer is not None:
             await self._deliver(answer)
+            if type(answer) is _Opened:
+                answer.subscription.begin()
 
     async def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         # No task group: the tasks outlive the call that began them, and `aclose` is what ends them all.
@@ -181,6 +219,9 @@ class Session:
         batch.put(position, answer)
         if not batch.missing and batch.size:
             await self._deliver(batch.encode())
+            for each in batch.answers:
+                if type(each) is _Opened:
+                    each.subscription.begin()
 
     async def _answer(self, request: Request | Malformed) -> bytes | None:
         """The message that answers a request; None for a notification or a response."""
@@ -193,6 +234,8 @@ class Session:
         caller: Caller | None = None
         try:
             caller = self._caller()
+            if request.method in _WATCHING:
+                return await self._watching(request, caller, identity)
             response = await self._api.call(caller, request.method, parameters(request))
             answer = self._encode(response, identity)
         except ContestError as error:
@@ -204,6 +247,23 @@ class Session:
         except Exception:
             answer = self._fault(request, caller, identity)
         return answer if identity else None
+
+    async def _watching(self, request: Request, caller: Caller, identity: bytes) -> bytes | None:
+        """`watch` and `unwatch`; as notifications they do nothing, since nobody would know the subscription."""
+        if not identity:
+            return None
+        given = parameters(request)
+        if request.method == "unwatch":
+            return self._subscribed(identity, self._subscriptions.close(given))
+        subscription = await self._subscriptions.open(caller, given)
+        answer = _Opened(self._subscribed(identity, subscription.number))
+        answer.subscription = subscription
+        return answer
+
+    def _subscribed(self, identity: bytes, number: int) -> bytes:
+        data = ResponseDataWatch(subscription=number)
+        response = Response(server_id=self._api.server_id, type=ResponseType.WATCH, data=data, error=None)
+        return self._encode(response, identity)
 
     # --- answering
 

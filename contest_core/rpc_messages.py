@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from contest_core.errors import ContestError, InvalidMessage, InvalidParameters, TooLarge, Unsupported
+from contest_core.errors import ContestError, InvalidMessage, InvalidParameters, TooLarge
 from contest_core.verbs import VERBS
 
 NULL: Final = b"null"
@@ -57,18 +57,19 @@ class Batch:
     def __init__(self, count: int) -> None:
         self.missing = count
         self.size = 0
-        self._answers: list[bytes | None] = [None] * count
+        self.answers: list[bytes | None] = [None] * count
+        """By position; None for a notification, and for what is still to come."""
 
     def put(self, position: int, answer: bytes | None) -> None:
         """The answer to the request at that position; None for a notification."""
         self.missing -= 1
         if answer is not None:
-            self._answers[position] = answer
+            self.answers[position] = answer
             self.size += len(answer) + 1
 
     def encode(self) -> bytes:
         """The message that carries them."""
-        return b"[%b]" % b",".join(answer for answer in self._answers if answer is not None)
+        return b"[%b]" % b",".join(answer for answer in self.answers if answer is not None)
 
 
 _request_decoder = msgspec.json.Decoder(Request)
@@ -170,8 +171,6 @@ def is_quick(request: Request | Malformed) -> bool:
 
 def parameters(request: Request) -> dict[str, Any]:
     """The parameters by name. Raises `InvalidParameters` for parameters by position, which no verb has."""
-    if request.method == "unwatch":
-        raise Unsupported(what="unwatch", by="this wire")
     params = request.params
     if not params:
         return {}

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from contest_core.errors import InvalidParameters
 from contest_core.events import EventType
+from contest_core.job_event import Cursor
 from contest_core.responses import ResponseType
 from contest_core.status import JobState
 
@@ -127,6 +128,10 @@ def _names(value: object) -> tuple[str, ...]:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise ValueError("must be a list of names, or names with commas between")
+
+
+def _cursor(value: object) -> Cursor:
+    return Cursor(_text(value))
 
 
 def _time(value: object) -> datetime:
@@ -311,6 +316,10 @@ VERBS: Mapping[str, Verb] = {
             event=EventType.WATCH,
             response=ResponseType.WATCH,
             reads=True,
+            parameters=(
+                _parameter("jobID", "job_id", _job_id, "Only of this job, to its end.", default=None),
+                _parameter("since", "since", _cursor, "From behind this cursor.", default=None),
+            ),
         ),
     )
 }

@@ -37,7 +37,10 @@ def nothing_left_behind() -> Iterator[None]:
     yield
     logging.getLogger("asyncio").removeHandler(complaints)
     assert not complaints.words
-    assert not [thread.name for thread in set(threading.enumerate()) - threads if thread.is_alive()]
+    left = set(threading.enumerate()) - threads
+    for thread in left:
+        thread.join(1)  # what waits for a process ends a moment after the loop has heard of it
+    assert not [thread.name for thread in left if thread.is_alive()]
     assert not _handles() - handles
 
 

@@ -90,20 +90,14 @@ def parameters_of(verb: str) -> str:
 
 
 def parameters() -> list[str]:
-    """The parameters of all verbs, each once."""
-    found = {each.name: each for verb in VERBS.values() for each in verb.parameters}
-    of = {
-        name: [verb for verb in VERBS if any(p.name == name for p in VERBS[verb].parameters)]
-        for name in found
-    }
+    """The parameters of all verbs, each once; one that means something else elsewhere, once a meaning."""
+    of: dict[tuple[str, str, str], list[str]] = {}
+    for verb in VERBS.values():
+        for each in verb.parameters:
+            capability = f"`{each.capability}`" if each.capability else ""
+            of.setdefault((f"`{each.name}`", each.help, capability), []).append(f"`{verb.name}`")
     rows = [
-        (
-            f"`{name}`",
-            ", ".join(f"`{verb}`" for verb in of[name]),
-            each.help,
-            f"`{each.capability}`" if each.capability else "",
-        )
-        for name, each in found.items()
+        (name, ", ".join(names), meaning, capability) for (name, meaning, capability), names in of.items()
     ]
     return table(("parameter", "of", "meaning", "capability"), rows)
 

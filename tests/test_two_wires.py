@@ -131,7 +131,6 @@ QUESTIONS: list[Question] = [
     ("retry", {"jobID": "99"}),
     ("retry", {}),
     ("locks", {}),
-    ("watch", {}),
     ("nope", {}),
     ("List", {}),
     ("", {}),

@@ -158,12 +158,10 @@ class Repeating(Client):
 
     @asynccontextmanager
     async def _watch(self, parameters: Mapping[str, object]) -> AsyncIterator[AsyncIterator[bytes]]:
-        client = await self._class().connect(self._address, self._options)
-        try:
-            async with client.watch(parameters) as messages:
-                yield messages
-        finally:
-            await client.aclose()
+        if self._client is None:
+            self._client = await self._class().connect(self._address, self._options)
+        async with self._client.watch(parameters) as messages:
+            yield messages
 
     def watch(self, parameters: Mapping[str, object]) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Subscribes once: whoever watches resumes by its cursor."""

@@ -31,6 +31,7 @@ OWN: dict[str, Own] = {
     "start": Own("contest_core.cli.verbs:start", "Start a job on a server."),
     "validate": Own("contest_core.cli.verbs:validate", "Check a job and run nothing."),
     "status": Own("contest_core.cli.verbs:status", "Show how a job goes, or went."),
+    "watch": Own("contest_core.cli.verbs:watch", "Show what happens, as it happens."),
     "report": Own("contest_core.cli.report:report", "Print a job's report as JUnit XML, TAP or Markdown."),
     "list": Own("contest_core.cli.verbs:list_", "List jobs, the newest first."),
     "stop": Own("contest_core.cli.verbs:stop", "Stop a job."),
@@ -46,7 +47,7 @@ OWN: dict[str, Own] = {
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Run jobs": ("run", "start", "retry", "stop", "validate", "schema"),
-    "Ask a server": ("status", "report", "list", "locks", "version"),
+    "Ask a server": ("status", "watch", "report", "list", "locks", "version"),
     "Operate": ("serve", "config", "plugins", "bench", "completion"),
 }
 """How `contest --help` arranges the commands, its own and plugins' where they are installed."""

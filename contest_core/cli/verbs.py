@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 from click.shell_completion import CompletionItem
 
 from contest_core.cli.asking import Asker, asks, asks_here
@@ -25,6 +26,7 @@ from contest_core.cli.output import (
     count,
     is_terminal,
     out,
+    out_json,
     say,
     state_word,
     table,
@@ -34,7 +36,9 @@ from contest_core.cli.output import (
 from contest_core.cli.plan_text import plan_lines
 from contest_core.cli.status_text import status_lines
 from contest_core.cli.waiting import wait_for_end
+from contest_core.cli.watch_text import event_line
 from contest_core.errors import ContestError
+from contest_core.job_event import Cursor, Gap
 from contest_core.responses import ResponseDataList, ResponseDataStart
 from contest_core.status import JobEntry, JobQuery, JobState
 from contest_core.verbs import VERBS
@@ -315,6 +319,26 @@ def _job_row(entry: JobEntry) -> Sequence[str]:
         time_text(entry.start_time),
         time_text(entry.end_time),
     )
+
+
+@click.command(short_help=OWN["watch"].summary)
+@click.argument("job", type=int, required=False)
+@click.option("--since", metavar="CURSOR", help="Go on behind this cursor, of an event that was seen.")
+@asks
+async def watch(asker: Asker, job: int | None, since: str | None) -> None:
+    """Show what happens in JOB, a number, to its end; or in all jobs from now on.
+
+    With --json it is an object a line, `{"Event": ...}` or `{"Gap": ...}`, with the cursor from which --since goes on.
+    """
+    await asker.need("watch", "watch")
+    async with asker.contest.watch(job_id=job, since=None if since is None else Cursor(since)) as events:
+        async for item in events:
+            if asker.as_json:
+                read = out_json(msgspec.json.encode({"Gap" if isinstance(item, Gap) else "Event": item}))
+            else:
+                read = out(event_line(item))
+            if not read:
+                break
 
 
 @click.command(short_help=OWN["locks"].summary)

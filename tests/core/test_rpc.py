@@ -317,13 +317,6 @@ async def test_reserved_and_unknown_methods_are_not_found(peer: Peer, method: st
     assert answer["error"]["data"] == {"Code": "unknown_verb", "ServerID": "lab-1"}
 
 
-@pytest.mark.parametrize("method", ["watch", "unwatch"])
-async def test_a_watch_is_not_offered_on_the_wire(peer: Peer, method: str) -> None:
-    answer = await peer.ask(call(method, {"requestor": "me"}, id=1))
-    assert answer["error"]["code"] == -32015
-    assert answer["error"]["data"]["Code"] == "unsupported"
-
-
 @pytest.mark.parametrize(
     "params", [{"requestor": "me"}, {"jobID": 1}, {"jobID": 1, "requestor": "me", "colour": 1}]
 )

@@ -136,10 +136,10 @@ async def test_an_answer_that_does_not_come_in_time_is_a_timeout() -> None:
             await client.call("start", {"requestor": "me", "jobDesc": {"sleep": 0.5}})
 
 
-async def test_a_watch_is_not_offered_yet() -> None:
+async def test_a_watch_that_the_server_does_not_offer_is_refused_when_entered() -> None:
     async with connected(address()) as client:
         with pytest.raises(Unsupported):
-            async with client.watch({}):
+            async with client.watch({"requestor": "me"}):
                 raise AssertionError("it was entered")
 
 

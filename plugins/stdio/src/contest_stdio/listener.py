@@ -129,7 +129,8 @@ class _Connection:
         # Before the core is told: what was asked before the end is not refused because of it.
         await self._session.idle()
         if not self._stopped and self._failure is None:
-            goes_on = await self._context.end_of_input()
+            if goes_on := await self._context.end_of_input():
+                self._session.end_watches()
         await self._session.aclose()
         await self._output.drain()
         failure = self._failure or self._output.lost
