@@ -22,7 +22,7 @@ SAYS = {
     "chance.yaml": ["test chance: ", ">= 0.00%", "completed  passed"],
     "cleanup.yaml": ["completed  failed", "leaves a mess: 1 failed", "cleanup: 1 passed"],
     "command.json": ["vm-1    passed  kernel (1/1)"],
-    "disabled.yaml": ["test runs: 1 passed", "disabled: does not run"],
+    "disabled.yaml": ["test runs: 1 passed", "not run: does not run"],
     "failing.yaml": [
         "completed  failed",
         "exit status 7: sensor 3 does not answer (blame: test)",

@@ -114,6 +114,11 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
         f"{T}/TargetManagerAcquireParameters",
         "invalid",
     ),
+    "target with too long an ID": (
+        changed(f"{T}/TargetManagerAcquireParameters", {"Targets": [{"ID": "ä" * 32}, {"ID": "ä" * 33}]}),
+        f"{T}/TargetManagerAcquireParameters/Targets/1",
+        "invalid",
+    ),
     "null target": (
         changed(f"{T}/TargetManagerAcquireParameters", {"TARGETS": [None]}),
         f"{T}/TargetManagerAcquireParameters/TARGETS/0",

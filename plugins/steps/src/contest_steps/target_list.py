@@ -9,7 +9,7 @@ from msgspec import UNSET, Struct, UnsetType, json
 
 from contest_core.wire_names import wire_name
 from contest_runner.parts import AcquireContext, ReleaseContext, TargetManager
-from contest_runner.target import Target
+from contest_runner.target import MAX_TARGET_ID_BYTES, Target
 from contest_steps.addresses import canonical
 
 
@@ -30,6 +30,10 @@ class TargetEntry(Struct, frozen=True, kw_only=True, rename=wire_name):
     def __post_init__(self) -> None:
         if not self.id.strip():
             raise ValueError("invalid target with empty ID")
+        if (size := len(self.id.encode())) > MAX_TARGET_ID_BYTES:
+            raise ValueError(
+                f"target ID {self.id[:20]!r}... is too long: {size} > {MAX_TARGET_ID_BYTES} bytes"
+            )
         if "\0" in self.id:
             raise ValueError(f"target ID {self.id[:64]!r} has a NUL character, which no store keeps")
         if self.primary_ipv4 or self.primary_ipv6:
