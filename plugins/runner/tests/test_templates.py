@@ -30,7 +30,7 @@ class Target(Struct, frozen=True):
 
 
 def rows(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    header, *lines = (DATA / name).read_text(encoding="utf-8").splitlines()
+    header, *lines = (DATA / name).read_text(encoding="utf-8").rstrip("\n").split("\n")
     return json.loads(header), [json.loads(line) for line in lines]
 
 
@@ -46,6 +46,8 @@ def of_json(target: dict[str, str]) -> Target:
 
 ORACLE, ORACLE_ROWS = rows("templates.jsonl")
 MORE, MORE_ROWS = rows("templates-more.jsonl")
+_, FAMILY_ROWS = rows("templates-families.jsonl")
+"""Answers of Go 1.26's text/template to templates made by chance, some of each family: see the file's first line."""
 TARGET = of_json(ORACLE["target"])
 OTHER = of_json(MORE["other"])
 VARIABLES = {
@@ -89,12 +91,23 @@ def test_more_templates_are_answered_as_go_answers_them() -> None:
 
 @pytest.mark.parametrize("row", numbered([row for row in ORACLE_ROWS if "error" in row]))
 def test_errors_read_as_in_go(row: dict[str, Any]) -> None:
-    text = row["text"].replace("*main.Target", "*target.Target").replace("non-function .ID", "non-function")
+    text = row["text"].replace("*main.Target", "*target.Target")
     if "didn't emit variable" in text:
         text += (
             " for target 'T-1'"  # ConTest says so; the program that made the table did not know the target
         )
     assert outcome(row["template"])["text"] == text
+
+
+def test_families_of_templates_are_answered_to_the_letter() -> None:
+    wrong = []
+    for row in FAMILY_ROWS:
+        expected = {key: row[key] for key in ("output", "error", "text") if key in row}
+        answer = outcome(row["template"], OTHER if row.get("other") else TARGET)
+        if answer != expected:
+            wrong.append((row, answer))
+    assert not wrong
+    assert len(FAMILY_ROWS) > 700
 
 
 def test_parse_errors_read_as_in_go() -> None:
@@ -204,6 +217,13 @@ def test_names_that_may_not_be_the_targets_are_not_listed() -> None:
         "{{range .PrimaryIPv4}}{{.D}}{{else}}{{.ID}}{{end}}{{with .FQDN}}{{.E}}{{else}}{{.Here}}{{end}}"
     )
     assert facts(template) == (("PrimaryIPv4", "ID", "FQDN", "Here"), ("ToLower",), ())
+
+
+def test_a_template_that_invokes_itself_may_not_run_on_the_target() -> None:
+    template = compile('{{.A}}{{$.B}}{{if .FQDN}}{{template "" .FQDN}}{{end}}')
+    assert facts(template) == ((), (), ())
+    with pytest.raises(TemplateError, match="can't evaluate field FQDN in type string"):
+        compile('{{if .FQDN}}{{template "" .FQDN}}{{end}}').render(TARGET)
 
 
 def test_text_has_no_names() -> None:

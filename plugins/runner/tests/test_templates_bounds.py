@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -190,9 +192,9 @@ _STATEMENT = st.recursive(
 )
 
 
-def _error_message(template: str) -> str | None:
+def _error_message(template: str, limits: Limits = DEFAULT_LIMITS, **functions: Any) -> str | None:
     try:
-        compile(template).render(TARGET)
+        compile(template, functions, limits=limits).render(TARGET)
     except TemplateError as error:
         return error.message
     return None
@@ -245,3 +247,90 @@ def test_any_value_prints_under_any_verb(value: Any, verb: str) -> None:
         limits=Limits(output=10_000_000),
     )
     template.render(TARGET).encode()
+
+
+_OF_GO = {"ID", "FQDN", "PrimaryIPv4", "PrimaryIPv6", "TargetManagerState"}
+_OBJECTS: list[object] = [TARGET, "", b"", 1, 1.5, True, 1j, [], {}, compile, compile("{{.ID}}")]
+_OF_PYTHON = sorted(
+    {name for value in _OBJECTS for name in dir(value)}
+    | {"__globals__", "__code__", "__builtins__", "__mro__", "gi_frame", "f_back", "data", "capacity", "part"}
+)
+_BASES = st.sampled_from(
+    [
+        *". $ $x .ID .PrimaryIPv4 .PrimaryIPv4.To4 .PrimaryIPv4.DefaultMask .PrimaryIPv4.MarshalText".split(),
+        *'.TargetManagerState|.String|(len .ID)|(index .ID 0)|(eq 1 1)|("a")|(1)|(1.5)|(1i)|(List)'.split(
+            "|"
+        ),
+    ]
+)
+
+
+def _give_list() -> object:
+    return [1, "a"]
+
+
+@given(_BASES, st.sampled_from(_OF_PYTHON), st.sampled_from(["", ' "x"', " 1 .", " | print", ".x"]))
+@settings(deadline=None, max_examples=400)
+def test_no_template_reaches_into_python(base: str, name: str, rest: str) -> None:
+    for field in dict.fromkeys((name, name.title(), name.upper())):
+        if field in _OF_GO:
+            continue
+        template = f"{{{{$x := .}}}}{{{{{base.rstrip('.')}.{field}{rest}}}}}"
+        message = _error_message(template, List=_give_list)
+        assert message is not None, template
+        assert re.match("can't evaluate field|bad number|bad character|unexpected", message), template
+
+
+_WIDE = st.sampled_from(
+    ["%999999999d", "%1000000d", "%.1000000f", "%-999999s|", "%0999999d", "%*d", "%.*e", "%[1]*[1]d"]
+)
+_HUNGRY = st.sampled_from(
+    [
+        "{{$x = print $x $x}}",
+        "{{$x = printf `%q%q` $x $x}}",
+        "{{$x = js (html (urlquery $x))}}",
+        "{{$x = printf `%x% #x` $x $x}}",
+        "{{$x = .String}}",
+        '{{template "again" $x}}',
+        '{{template "twice" .}}',
+        '{{template ""}}',
+        "{{$x}}",
+        "{{range 1000000}}",
+        "{{range $i := 999999999}}",
+        "{{range $.PrimaryIPv4}}",
+        "{{with $x}}",
+        "{{if $x}}",
+        "{{end}}",
+    ]
+) | _WIDE.map(lambda verb: f'{{{{$x = printf "{verb}" 999999 1}}}}')
+_AGAIN = (
+    '{{define "again"}}{{$y := print . .}}{{template "again" $y}}{{end}}'
+    '{{define "twice"}}{{template "twice" .}}{{template "twice" .}}{{end}}{{$x := "0123456789"}}'
+)
+_CLOSE = re.compile(r"\{\{(?:(range|with|if)|(end))\b")
+
+
+def _balanced(pieces: list[str]) -> str:
+    text, opened = [], 0
+    for piece in pieces:
+        match = _CLOSE.match(piece)
+        if match and match[2] and not opened:
+            continue
+        opened += 0 if match is None else -1 if match[2] else 1
+        text.append(piece)
+    return _AGAIN + "".join(text) + "{{end}}" * opened
+
+
+@given(st.lists(_HUNGRY, min_size=1, max_size=9).map(_balanced))
+@settings(deadline=None, max_examples=150)
+def test_no_template_eats_time_or_memory(template: str) -> None:
+    limits = Limits(output=100_000, steps=5_000)
+    begun = time.process_time()
+    tracemalloc.start()
+    message = _error_message(template, limits)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    if message is not None:
+        assert re.search("takes more than|is longer than|template depth|can't iterate|can't eval", message)
+    assert peak < 16 * MIB
+    assert time.process_time() - begun < 10

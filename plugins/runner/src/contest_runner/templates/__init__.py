@@ -7,8 +7,9 @@ package knows no job, no step and no plugin, and imports nothing of the runner.
     template = compile("hello {{ .ID }}")
     template.render(target)
 
-What of Go is not here: methods of values other than `String`, capacities of slices, and values that no target has and
-no function returns (channels, pointers, other structs).
+What of Go is not here: methods that would change a target (`UnmarshalText`, `UnmarshalJSON`), what lies behind the
+end of raw JSON in memory, names in letters that are newer than the Unicode of the Python that runs this, and values
+that no target has and no function returns (channels, pointers, other structs).
 """
 
 from contest_runner.templates.errors import TemplateError

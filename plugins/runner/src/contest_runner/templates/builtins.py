@@ -8,7 +8,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any, Final
 from urllib.parse import quote_plus
 
@@ -16,8 +15,8 @@ from contest_runner.templates import printer
 from contest_runner.templates.errors import Refused
 from contest_runner.templates.formats import sprintf
 from contest_runner.templates.functions import Function, Parameter
-from contest_runner.templates.quoting import byte_length, from_bytes, to_bytes
-from contest_runner.templates.values import Byte, ByteSlice, is_target, type_name
+from contest_runner.templates.quoting import byte_length, from_bytes, is_printable, to_bytes
+from contest_runner.templates.values import Byte, ByteSlice, is_target, pointed_type_name, type_name
 
 _BASIC: Final[dict[type, str]] = {
     str: "string",
@@ -34,7 +33,7 @@ def _length(value: object) -> int:
         return byte_length(value)
     if isinstance(value, ByteSlice | list | dict):
         return len(value)
-    raise Refused(f"len of type {type_name(value)}")
+    raise Refused(f"len of type {pointed_type_name(value)}")
 
 
 def _position(index: object, most: int) -> int:
@@ -67,7 +66,7 @@ def _item(value: object, index: object) -> object:
         return Byte(data[_inside(index, len(data))])
     if isinstance(value, list):
         return value[_inside(index, len(value))]
-    raise Refused(f"can't index item of type {type_name(value)}")
+    raise Refused(f"can't index item of type {pointed_type_name(value)}")
 
 
 def _inside(index: object, length: int) -> int:
@@ -83,28 +82,28 @@ def _slice(value: object, *indexes: object) -> object:
     if len(indexes) > 3:
         raise Refused(f"too many slice indexes: {len(indexes)}")
     if not isinstance(value, str | ByteSlice | list):
-        raise Refused(f"can't slice item of type {type_name(value)}")
+        raise Refused(f"can't slice item of type {pointed_type_name(value)}")
     if len(indexes) == 3 and isinstance(value, str):
         raise Refused("cannot 3-index slice a string")
-    items = (
-        to_bytes(value) if isinstance(value, str) else value.data if isinstance(value, ByteSlice) else value
-    )
-    bounds = [_position(index, len(items)) for index in indexes]
-    ordered = [0, len(items), *bounds[2:]]
-    ordered[: len(bounds)] = bounds
-    for low, high in pairwise(ordered):
-        if low > high:
-            raise Refused(f"invalid slice index: {low} > {high}")
-    part = items[ordered[0] : ordered[1]]
-    if isinstance(part, list):
-        return part
-    return from_bytes(part) if isinstance(value, str) else type(value)(part)
+    items = to_bytes(value) if isinstance(value, str) else value
+    capacity = items.capacity if isinstance(items, ByteSlice) else len(items)
+    bounds = [_position(index, capacity) for index in indexes]
+    low, high, most = [*bounds, *(0, len(items), capacity)[len(bounds) :]]
+    for first, second in ((low, high), (high, most)):
+        if first > second:
+            raise Refused(f"invalid slice index: {first} > {second}")
+    if isinstance(items, ByteSlice):
+        return items.part(low, high, most)
+    part = items[low:high]
+    return from_bytes(part) if isinstance(part, bytes) else part
 
 
-def _call(value: object, *arguments: object) -> object:
+def _call(value: object, *arguments: object, written: str | None = None) -> object:
     if value is None:
         raise Refused("call of nil")
-    raise Refused(f"non-function of type {type_name(value)}")
+    if written is None:
+        written = value if isinstance(value, str) else f"<{type_name(value)} Value>"
+    raise Refused(f"non-function {written} of type {type_name(value)}")
 
 
 def _not(value: object) -> bool:
@@ -176,7 +175,7 @@ class _Script(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
-        as_it_is = char.isprintable() or code == 0x7F or 0xDC80 <= code <= 0xDCFF
+        as_it_is = is_printable(char) or code == 0x7F or 0xDC80 <= code <= 0xDCFF
         escaped = char if as_it_is else f"\\u{code:04X}"
         if len(self) < 4096:
             self[code] = escaped

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 from contest_runner.templates.errors import Refused, TemplateError, exec_error
 from contest_runner.templates.functions import Function, Parameter
 from contest_runner.templates.limits import Limits
+from contest_runner.templates.methods import Method, converted
 from contest_runner.templates.nodes import Node
 from contest_runner.templates.state import State
 from contest_runner.templates.values import Byte, ByteSlice, from_function, to_function, type_name
@@ -62,6 +63,34 @@ class Caller:
             raise self.failure(node, f"invalid value; expected {parameter.value}")
         got = type_name(value)
         raise self.failure(node, f"wrong type for value; expected {parameter.value}; got {got}")
+
+    def check_arity(self, node: Node, name: str, method: Method, given: int) -> None:
+        """Raises TemplateError where a method wants another number of arguments."""
+        wanted = len(method.parameters)
+        if given != wanted:
+            raise self.failure(node, f"wrong number of args for {name}: want {wanted} got {given}")
+        if method.unfit:
+            raise self.failure(node, f"invalid function signature for {name}: {method.unfit}")
+
+    def slice_argument(self, node: Node, wanted: type[ByteSlice], value: object) -> ByteSlice:
+        """The value as an argument of a method. Raises TemplateError where it is none."""
+        argument = wanted(None) if value is None else converted(value, wanted)
+        if argument is None:
+            got = type_name(value)
+            raise self.failure(node, f"wrong type for value; expected {wanted.go_type}; got {got}")
+        return argument
+
+    def call_method(
+        self, state: State, node: Node, name: str, method: Method, value: object, *arguments: object
+    ) -> object:
+        """What a method returns; its arguments have been checked."""
+        try:
+            result = method.call(value, *arguments)
+        except Refused as error:
+            raise self._call_failure(node, name, error) from None
+        if type(result) is str:
+            self.spend(state, node, len(result) >> 4)
+        return result
 
     def apply(self, node: Node, name: str, function: Function) -> Apply:
         """A closure that calls a function; its values have been checked."""

@@ -15,6 +15,7 @@ from contest_runner.templates.expressions import Expressions
 from contest_runner.templates.functions import Function
 from contest_runner.templates.limits import Limits
 from contest_runner.templates.nodes import (
+    ROOT,
     Action,
     Block,
     Bool,
@@ -29,9 +30,10 @@ from contest_runner.templates.nodes import (
     Statement,
     String,
     Text,
+    latest,
+    sees_target,
 )
-from contest_runner.templates.parser import ROOT
-from contest_runner.templates.printer import action_text, sprint
+from contest_runner.templates.printer import action_text, pointed_text
 from contest_runner.templates.quoting import quote
 from contest_runner.templates.state import Scope, State
 from contest_runner.templates.values import Byte, ByteSlice
@@ -57,7 +59,8 @@ def compile_definitions(
     needs_scope = False
     for name, block in definitions.items():
         expressions = Expressions(source, name, functions, limits, reveal)
-        bodies[name] = _Statements(expressions, bodies, limits).block(block, on_target=name == ROOT)
+        on_target = sees_target(name, definitions)
+        bodies[name] = _Statements(expressions, bodies, limits).block(block, on_target=on_target)
         needs_scope = needs_scope or expressions.needs_scope
     return bodies[ROOT], needs_scope
 
@@ -225,7 +228,11 @@ class _Statements:
                 empty = False
                 if body(state, index, item) == _BREAK:
                     break
-            return otherwise(state, dot) if empty else None
+            if not empty:
+                return None
+            # As in Go, the rest of a loop can go on with the loop around, but what it can leave is only itself.
+            signal = otherwise(state, dot)
+            return None if signal == _BREAK else signal
 
         return run if declared == self._expressions.declarations else _scoped(run)
 
@@ -247,10 +254,12 @@ class _Statements:
         return run
 
     def _assign_turn(self, pipe: Pipe, names: list[str]) -> Callable[[State, object, object], None]:
+        seen = latest(pipe)
+
         def assign(state: State, index: object, item: object) -> None:
             values = (item,) if len(names) == 1 else (index, item)
             for name, value in zip(names, values, strict=True):
-                self._expressions.assign(state, pipe, name, value)
+                self._expressions.assign(state, seen, name, value)
 
         return assign
 
@@ -266,12 +275,11 @@ class _Statements:
             return enumerate(map(Byte, self._bytes(node.pipe, value)))
         if isinstance(value, int) and not isinstance(value, bool):
             if len(node.pipe.declared) > 1:
-                raise self._expressions.failure(
-                    node.pipe, f"can't use {int(value)} to iterate over more than one variable"
-                )
+                message = f"can't use {int(value)} to iterate over more than one variable"
+                raise self._expressions.failure(latest(node.pipe), message)
             return ((None, type(value)(number)) for number in range(value))
-        shown = sprint([value], self._limits.output)
-        raise self._expressions.failure(node.pipe, f"range can't iterate over {shown}")
+        shown = pointed_text(value, self._limits.output)
+        raise self._expressions.failure(latest(node.pipe), f"range can't iterate over {shown}")
 
     def _bytes(self, node: Pipe, value: ByteSlice) -> bytes:
         try:

@@ -8,6 +8,8 @@ when it executes the template is an error then, too: the closure that would do i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import pairwise
 from typing import Any, NoReturn, TypeAlias
 
 from msgspec import structs
@@ -16,6 +18,7 @@ from contest_runner.templates.calls import TYPES, Caller, Expression, Reveal
 from contest_runner.templates.errors import Refused
 from contest_runner.templates.functions import Function, Parameter
 from contest_runner.templates.limits import Limits
+from contest_runner.templates.methods import method_of
 from contest_runner.templates.nodes import (
     Bool,
     Chain,
@@ -30,13 +33,10 @@ from contest_runner.templates.nodes import (
     Pipe,
     String,
     Variable,
+    latest,
 )
 from contest_runner.templates.state import State
-from contest_runner.templates.values import (
-    TARGET_FIELDS,
-    TARGET_TYPE,
-    field_of,
-)
+from contest_runner.templates.values import TARGET_FIELDS, TARGET_TYPE, ByteSlice, field_of
 
 Stage: TypeAlias = Callable[[State, Any, object], object]
 """A command that gets the value of the one before it."""
@@ -71,11 +71,15 @@ class Expressions(Caller):
         return self._assigning(pipe, value, names) if pipe.assigns else _declaring(value, names)
 
     def _commands(self, pipe: Pipe, on_target: bool) -> Expression:
-        first = self._command(pipe.commands[0], on_target)
+        first = self._command(pipe.commands[0], on_target, pipe)
         if len(pipe.commands) == 2 and (function := self._of_one_string(pipe.commands[1])):
             name = str(pipe.commands[1])
-            return self.call_with_string(pipe.commands[1], name, function, first, pipe.commands[0])
-        stages = [self._stage(command, on_target) for command in pipe.commands[1:]]
+            return self.call_with_string(
+                pipe.commands[1], name, function, first, pipe.commands[1].operands[0]
+            )
+        stages = [
+            self._stage(command, on_target, latest(before)) for before, command in pairwise(pipe.commands)
+        ]
         if not stages:
             return first
         if len(stages) == 1:
@@ -91,10 +95,12 @@ class Expressions(Caller):
         return run
 
     def _assigning(self, pipe: Pipe, value: Expression, names: list[str]) -> Expression:
+        seen = latest(pipe)
+
         def assign(state: State, dot: Any) -> object:
             result = value(state, dot)
             for name in names:
-                self.assign(state, pipe, name, result)
+                self.assign(state, seen, name, result)
             return result
 
         return assign
@@ -108,44 +114,83 @@ class Expressions(Caller):
 
     # Commands
 
-    def _command(self, command: Command, on_target: bool) -> Expression:
+    def _command(self, command: Command, on_target: bool, before: Node) -> Expression:
         first, arguments = command.operands[0], command.operands[1:]
         if isinstance(first, Identifier):
             return self._call(command, first, arguments, on_target)
         value = self._operand(first, on_target)
         if arguments:
-            return self._refusing_arguments(first, len(arguments), on_target)
+            call = self._with_arguments(first, arguments, on_target, before, piped=False)
+            return lambda state, dot: call(state, dot, None)
         if isinstance(first, Nil):
             return self._failing(first, "nil is not a command")
         return value
 
-    def _stage(self, command: Command, on_target: bool) -> Stage:
+    def _stage(self, command: Command, on_target: bool, before: Node) -> Stage:
         first = command.operands[0]
         if isinstance(first, Identifier):
             return self._piped_call(command, first, command.operands[1:], on_target)
-        refuse = self._refusing_arguments(first, len(command.operands), on_target)
-        return lambda state, dot, final: refuse(state, dot)
+        return self._with_arguments(first, command.operands[1:], on_target, before, piped=True)
 
-    def _refusing_arguments(self, operand: Operand, given: int, on_target: bool) -> Expression:
+    def _with_arguments(
+        self,
+        operand: Operand,
+        arguments: tuple[Operand, ...],
+        on_target: bool,
+        before: Node,
+        *,
+        piped: bool,
+    ) -> Stage:
+        """A command that is no function but gets arguments: only a method takes them.
+
+        `before` is the node that Go was at when it came to the command.
+        """
         if not isinstance(operand, Field | Variable | Chain) or not operand.names:
-            return self._failing(operand, f"can't give argument to non-function {operand}")
-        *names, last = operand.names
-        if names or not isinstance(operand, Field):
-            receiver = self._operand(structs.replace(operand, names=tuple(names)), on_target)
-        else:
-            receiver = _dot
-        message = f"{last} has arguments but cannot be invoked as function"
-        if last == "String":
-            message = f"wrong number of args for String: want 0 got {given}"
+            return self._no_function(operand, before)
+        receiver = self._fields(operand, self._base(operand, on_target), operand.names[:-1])
+        last, seen = operand.names[-1], _seen(operand)
+        final_seen = latest(arguments[-1]) if arguments else seen
+        values = [self._method_argument(node, on_target) for node in arguments]
+        given = len(values) + piped
 
-        def refuse(state: State, dot: Any) -> object:
+        def call(state: State, dot: Any, final: object) -> object:
             value = receiver(state, dot)
             if value is None:
                 return None
-            self._field_of(state, operand, value, last)  # what is wrong with the field itself comes first
-            raise self.failure(operand, message)
+            method = method_of(value, last)
+            if method is None:
+                self._field_of(state, operand, value, last)  # what is wrong with the field itself comes first
+                raise self.failure(seen, f"{last} has arguments but cannot be invoked as function")
+            self.check_arity(seen, last, method, given)
+            wanted = method.parameters
+            passed = [argument(state, dot, kind) for argument, kind in zip(values, wanted, strict=False)]
+            if piped:
+                passed.append(self.slice_argument(final_seen, wanted[-1], final))
+            return self.call_method(state, operand, last, method, value, *passed)
 
-        return refuse
+        return call
+
+    def _no_function(self, operand: Operand, before: Node) -> Stage:
+        where = before if isinstance(operand, Pipe) else operand
+        look = self._variable(operand) if isinstance(operand, Variable) else _dot
+
+        def fail(state: State, dot: Any, final: object) -> NoReturn:
+            look(state, dot)  # a variable that is not there comes first
+            raise self.failure(where, f"can't give argument to non-function {operand}")
+
+        return fail
+
+    def _method_argument(
+        self, node: Operand, on_target: bool
+    ) -> Callable[[State, Any, type[ByteSlice]], ByteSlice]:
+        if isinstance(node, Bool | Number | String):
+
+            def fail(state: State, dot: Any, wanted: type[ByteSlice]) -> NoReturn:
+                raise self.failure(node, f"can't handle {node} for arg of type {wanted.go_type}")
+
+            return fail
+        value, seen = self._operand(node, on_target), latest(node)
+        return lambda state, dot, wanted: self.slice_argument(seen, wanted, value(state, dot))
 
     def _failing(self, node: Node, message: str) -> Expression:
         def fail(state: State, dot: Any) -> NoReturn:
@@ -164,12 +209,8 @@ class Expressions(Caller):
                 return lambda state, dot: None
             case Field():
                 return self._field(node, on_target)
-            case Variable():
-                return self._fields(node, self._variable(node), node.names)
-            case Chain():
-                if isinstance(node.operand, Nil):
-                    return self._failing(node, f"indirection through explicit nil in {node}")
-                return self._fields(node, self._operand(node.operand, on_target), node.names)
+            case Variable() | Chain():
+                return self._fields(node, self._base(node, on_target), node.names)
             case Identifier():
                 return self._call(node, node, (), on_target)
             case Pipe():
@@ -194,7 +235,17 @@ class Expressions(Caller):
             return self._failing(node, f"can't evaluate field {name} in type {TARGET_TYPE}")
         return self._fields(node, value, rest)
 
-    def _fields(self, node: Node, value: Expression, names: tuple[str, ...]) -> Expression:
+    def _base(self, node: Field | Variable | Chain, on_target: bool) -> Expression:
+        """What the fields of an operand are fields of."""
+        if isinstance(node, Field):
+            return _dot
+        if isinstance(node, Variable):
+            return self._variable(node)
+        if isinstance(node.operand, Nil):
+            return self._failing(node, f"indirection through explicit nil in {node}")
+        return self._operand(node.operand, on_target)
+
+    def _fields(self, node: Operand, value: Expression, names: tuple[str, ...]) -> Expression:
         if not names:
             return value
 
@@ -206,14 +257,15 @@ class Expressions(Caller):
 
         return read
 
-    def _field_of(self, state: State, node: Node, value: object, name: str) -> object:
+    def _field_of(self, state: State, node: Operand, value: object, name: str) -> object:
+        method = method_of(value, name)
+        if method is not None:
+            self.check_arity(_seen(node), name, method, 0)
+            return self.call_method(state, node, name, method, value)
         try:
-            result = field_of(value, name)
+            return field_of(value, name)
         except Refused as error:
-            raise self.failure(node, str(error)) from None
-        if name == "String" and isinstance(result, str):
-            self.spend(state, node, len(result) >> 4)
-        return result
+            raise self.failure(_seen(node), str(error)) from None
 
     def _variable(self, node: Variable) -> Expression:
         name = node.name
@@ -246,9 +298,9 @@ class Expressions(Caller):
             and not isinstance(arguments[0], _CONSTANT)
         ):
             value = self._operand(arguments[0], on_target)
-            return self.call_with_string(node, name, function, value, arguments[0])
+            return self.call_with_string(node, name, function, value, latest(arguments[0]))
         values = self._arguments(function, arguments, on_target)
-        apply = self.apply(node, name, function)
+        apply = self.apply(node, name, _named(function, name, arguments))
         if len(values) == 1:
             only = values[0]
             return lambda state, dot: apply(state, [only(state, dot)])
@@ -285,11 +337,12 @@ class Expressions(Caller):
             return self._piped_short_circuit(name, arguments, on_target)
         values = self._arguments(function, arguments, on_target)
         parameter = function.parameter(len(arguments))
-        apply = self.apply(node, name, function)
+        apply = self.apply(node, name, _named(function, name, arguments))
+        seen = latest(arguments[-1]) if arguments else identifier
 
         def call(state: State, dot: Any, final: object) -> object:
             given = [value(state, dot) for value in values]
-            given.append(self.checked(node, parameter, final))
+            given.append(self.checked(seen, parameter, final))
             return apply(state, given)
 
         return call
@@ -309,8 +362,8 @@ class Expressions(Caller):
                 return self._failing(node, f"cannot assign nil to {parameter.value}")
             case Bool() | Number() | String():
                 return self._typed_constant(node, parameter)
-        value = self._operand(node, on_target)
-        return lambda state, dot: self.checked(node, parameter, value(state, dot))
+        value, seen = self._operand(node, on_target), latest(node)
+        return lambda state, dot: self.checked(seen, parameter, value(state, dot))
 
     def _typed_constant(self, node: Bool | String | Number, parameter: Parameter) -> Expression:
         self.weight += 1
@@ -348,6 +401,18 @@ class Expressions(Caller):
             return result if bool(result) is ends_at else final
 
         return with_final
+
+
+def _named(function: Function, name: str, arguments: tuple[Operand, ...]) -> Function:
+    """The function; `call` is told how what it shall call is written."""
+    if not (function.built_in and name == "call" and arguments):
+        return function
+    return structs.replace(function, call=partial(function.call, written=str(arguments[0])))
+
+
+def _seen(operand: Operand) -> Node:
+    """The node that an error names which is about a field of an operand."""
+    return latest(operand.operand) if isinstance(operand, Chain) else operand
 
 
 def _dot(state: State, dot: Any) -> object:

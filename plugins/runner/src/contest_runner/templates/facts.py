@@ -25,8 +25,8 @@ from contest_runner.templates.nodes import (
     Range,
     String,
     Variable,
+    sees_target,
 )
-from contest_runner.templates.parser import ROOT
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -44,7 +44,8 @@ def find(definitions: Mapping[str, Block], functions: Mapping[str, Function]) ->
     """The facts of a template's definitions."""
     finder = _Finder(functions)
     for name, block in definitions.items():
-        finder.block(block, on_target=name == ROOT, in_root=name == ROOT)
+        certain = sees_target(name, definitions)
+        finder.block(block, on_target=certain, in_root=certain)
     return Facts(
         fields=tuple(finder.fields), functions=tuple(finder.names), references=tuple(finder.references)
     )

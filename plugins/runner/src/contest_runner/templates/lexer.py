@@ -210,7 +210,7 @@ class _Action:
         if self._parens:
             yield self._error("unclosed left paren")
             return -1
-        yield Token(Kind.RIGHT, "}}", self._position)
+        yield Token(Kind.RIGHT, "}}", self._position + length - 2)
         return _after_closing(source, self._position, length)
 
     def _error(self, reason: str) -> Token:

@@ -47,11 +47,10 @@ def unquote_rune(literal: str) -> int:
     match = _PIECE.match(inner)
     if match is None:
         raise ValueError("invalid syntax")
+    piece = _piece(match, "'")
     if match["plain"] or match.end() != len(inner):
         raise ValueError(f"malformed character constant: {literal}")
-    if match["byte"] or match["octal"]:
-        return int(match["byte"], 16) if match["byte"] else int(match["octal"], 8)
-    return ord(b"".join(_pieces(inner, "'")).decode())
+    return piece[0] if match["byte"] or match["octal"] else ord(piece.decode())
 
 
 def _pieces(inner: str, mark: str) -> list[bytes]:
@@ -109,9 +108,13 @@ def number(literal: str) -> Numeral:
         if imaginary is not None:
             return _complex(complex(0, imaginary))
     value = _integer(literal)
-    if value is not None and (value in _INT64 or value in _UINT64):
-        fits = value in _INT64
-        return Numeral(value if fits else None, value if fits else None, float(value))
+    signed = literal[0] in "+-"
+    if value is not None and value in _INT64:
+        # What begins with a sign does not look hexadecimal to Go; an E in it looks like an exponent.
+        as_float = signed and ("e" in literal or "E" in literal)
+        return Numeral(float(value) if as_float else value, value, float(value))
+    if value is not None and value in _UINT64 and not signed:
+        return Numeral(None, None, float(value))
     real = _float(literal)
     if real is None:
         raise ValueError(f"illegal number syntax: {quote(literal)}")
@@ -126,7 +129,7 @@ def complex_number(literal: str) -> Numeral:
     real = _float(match[1]) if match else None
     imaginary = _float(match[2]) if match else None
     if real is None or imaginary is None:
-        raise ValueError(f"illegal number syntax: {quote(literal)}")
+        raise ValueError("syntax error scanning complex number")
     return _complex(complex(real, imaginary))
 
 

@@ -5,12 +5,16 @@ Each node prints as Go prints it; errors show that. Positions are offsets in the
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
 from contest_runner.templates.literals import Numeral
 from contest_runner.templates.quoting import quote
+
+ROOT: Final = ""
+"""The name of the template itself among its definitions."""
 
 
 class Node(Struct, frozen=True):
@@ -132,6 +136,19 @@ def _argument(operand: Operand) -> str:
     return f"({operand})" if isinstance(operand, Pipe) else str(operand)
 
 
+def latest(node: Command | Operand) -> Node:
+    """The node that Go names where something is wrong with a value: the last one that it looked at to get it."""
+    match node:
+        case Pipe():
+            return latest(node.commands[-1])
+        case Command():
+            first, *arguments = node.operands
+            return latest(arguments[-1] if arguments else first)
+        case Chain():
+            return latest(node.operand)
+    return node
+
+
 class Text(Node, frozen=True):
     """Text that is printed as it is."""
 
@@ -184,3 +201,23 @@ class Continue(Node, frozen=True):
 
 Statement: TypeAlias = Text | Action | Branch | Range | Invocation | Break | Continue
 Block: TypeAlias = tuple[Statement, ...]
+
+
+def invoked(block: Block) -> Iterator[str]:
+    """The names of the templates that a block invokes, in all of its depth."""
+    for statement in block:
+        match statement:
+            case Invocation():
+                yield statement.name
+            case Branch():
+                for _, body in statement.arms:
+                    yield from invoked(body)
+                yield from invoked(statement.otherwise)
+            case Range():
+                yield from invoked(statement.body)
+                yield from invoked(statement.otherwise)
+
+
+def sees_target(name: str, definitions: Mapping[str, Block]) -> bool:
+    """Whether dot, where a definition begins, is the target for certain: nobody invokes it with anything else."""
+    return name == ROOT and not any(ROOT in invoked(block) for block in definitions.values())

@@ -15,6 +15,7 @@ from contest_runner.templates.errors import TemplateError, parse_error
 from contest_runner.templates.lexer import Kind, Token, lex
 from contest_runner.templates.limits import Limits
 from contest_runner.templates.nodes import (
+    ROOT,
     Action,
     Block,
     Bool,
@@ -38,9 +39,6 @@ from contest_runner.templates.nodes import (
     Variable,
 )
 from contest_runner.templates.quoting import quote
-
-ROOT: Final = ""
-"""The name of the template itself among its definitions."""
 
 _NUMBERS: Final = {
     Kind.NUMBER: literals.number,

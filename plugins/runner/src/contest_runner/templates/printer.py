@@ -15,8 +15,10 @@ from contest_runner.templates.values import (
     TARGET_FIELDS,
     TARGET_TYPE,
     Byte,
+    Bytes,
     ByteSlice,
     IPAddress,
+    IPMask,
     is_target,
     target_text,
     type_name,
@@ -44,6 +46,15 @@ def action_text(value: object, limit: int) -> str:
         return "<no value>"
     printer = Printer(limit)
     printer.argument(value, "v")
+    return printer.text()
+
+
+def pointed_text(value: object, limit: int) -> str:
+    """A value in an error that looks behind pointers: of a target the struct, which has no method `String`."""
+    if not is_target(value):
+        return sprint([value], limit)
+    printer = Printer(limit)
+    printer.struct(value, "v", 0)
     return printer.text()
 
 
@@ -147,7 +158,8 @@ class Printer:
             case dict():
                 self._map(value, verb, depth)
             case _:
-                self._struct(value, verb, depth)
+                self.write("&")
+                self.struct(value, verb, depth)
 
     def _formatted(self, text: str | None, value: object, verb: str) -> None:
         if text is None:
@@ -169,7 +181,7 @@ class Printer:
             return True
         if self.flags.sharp_v or verb not in _STRINGABLE:
             return False
-        if isinstance(value, IPAddress):
+        if isinstance(value, IPAddress | IPMask):
             self.write(self._string(str(value), verb))
         elif is_target(value):
             self.write(self._string(target_text(value), verb))
@@ -187,7 +199,7 @@ class Printer:
     def _list(self, value: object, items: Iterable[object], verb: str, depth: int) -> None:
         go_syntax = self.flags.sharp_v
         if go_syntax:
-            self.write(type_name(value))
+            self.write("[]byte" if type(value) is Bytes else type_name(value))
             if isinstance(value, ByteSlice) and value.is_nil:
                 self.write("(nil)")
                 return
@@ -209,9 +221,10 @@ class Printer:
             self._value(value[key], verb, depth + 1)
         self.write("}" if go_syntax else "]")
 
-    def _struct(self, value: Any, verb: str, depth: int) -> None:
+    def struct(self, value: Any, verb: str, depth: int) -> None:
+        """The fields of a target."""
         named = self.flags.sharp_v or self.flags.plus_v
-        self.write(f"&{TARGET_TYPE[1:] if self.flags.sharp_v else ''}{{")
+        self.write(f"{TARGET_TYPE[1:] if self.flags.sharp_v else ''}{{")
         for index, (name, get) in enumerate(TARGET_FIELDS.items()):
             if index:
                 self.write(", " if self.flags.sharp_v else " ")

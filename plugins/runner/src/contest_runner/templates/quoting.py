@@ -7,12 +7,34 @@ A Python string stands for a Go string; a byte that is no UTF-8 is one of the lo
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _STRAY = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 _NAMED = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
+# What Unicode 15, which Go has, added to Unicode 14, which Python 3.11 has.
+_ADDED_RANGES = (
+    "CF3 ECE 10EFD-10EFF 1123F-11241 11B00-11B09 11F00-11F10 11F12-11F3A 11F3E-11F59 1342F "
+    "13440-13455 1B132 1B155 1D2C0-1D2D3 1DF25-1DF2A 1E030-1E06D 1E08F 1E4D0-1E4F9 1F6DC "
+    "1F774-1F776 1F77B-1F77F 1F7D9 1FA75-1FA77 1FA87-1FA88 1FAAD-1FAAF 1FABB-1FABD 1FABF "
+    "1FACE-1FACF 1FADA-1FADB 1FAE8 1FAF7-1FAF8 2B739 31350-323AF"
+)
+_ADDED = [
+    (int(first, 16), int(last or first, 16))
+    for first, _, last in [text.partition("-") for text in _ADDED_RANGES.split()]
+]
 _NO_BACKQUOTE = re.compile("[\x00-\x08\x0a-\x1f`\x7f\ufeff\udc80-\udcff]")
+
+
+def is_printable(char: str) -> bool:
+    """Whether Go shows a character as it is."""
+    return char.isprintable() or (char > "\x7f" and _is_added(ord(char)))
+
+
+def _is_added(code: int) -> bool:
+    index = bisect_right(_ADDED, (code, 0x110000)) - 1
+    return index >= 0 and code <= _ADDED[index][1]
 
 
 def to_bytes(text: str) -> bytes:
@@ -68,7 +90,7 @@ class _Escapes(dict[int, str]):
 
 def _escape(char: str, ascii_only: bool) -> str:
     code = ord(char)
-    if char.isprintable() and (code < 0x80 or not ascii_only):
+    if is_printable(char) and (code < 0x80 or not ascii_only):
         return char
     if char in _NAMED:
         return _NAMED[char]
@@ -107,5 +129,5 @@ def character(code: int) -> str:
 
 def code_point(char: str) -> str:
     """A character in an error of the lexer, as Go's `%#U` has it."""
-    shown = f" '{char}'" if char.isprintable() else ""
+    shown = f" '{char}'" if is_printable(char) else ""
     return f"U+{ord(char):04X}{shown}"

@@ -17,8 +17,8 @@ from contest_runner.templates.errors import TemplateError
 from contest_runner.templates.facts import Facts, find
 from contest_runner.templates.functions import STANDARD, Function, Variables, describe, reads_variables
 from contest_runner.templates.limits import DEFAULT_LIMITS, Limits
-from contest_runner.templates.nodes import Action, Block, Command, Field, Pipe, Text
-from contest_runner.templates.parser import ROOT, parse
+from contest_runner.templates.nodes import ROOT, Action, Block, Command, Field, Pipe, Text
+from contest_runner.templates.parser import parse
 from contest_runner.templates.quoting import printable, without_surrogates
 from contest_runner.templates.state import Scope, State
 from contest_runner.templates.values import ADDRESS_FIELDS, STRING_FIELDS, TargetData

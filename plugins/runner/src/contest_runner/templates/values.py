@@ -4,7 +4,7 @@
 |---|---|
 | string, int, float64, bool, complex128 | str, int, float, bool, complex |
 | uint8 | `Byte` |
-| net.IP, json.RawMessage | `IPAddress`, `RawJSON` |
+| net.IP, net.IPMask, json.RawMessage, []byte | `IPAddress`, `IPMask`, `RawJSON`, `Bytes` |
 | []any, map[string]any (only functions yield them) | list, dict |
 | nil | None |
 | *target.Target | any other object: the one that `render` was given |
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_address
 from operator import attrgetter
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, Self
 
 from contest_runner.templates.errors import Refused
 from contest_runner.templates.quoting import from_bytes, quote
@@ -54,13 +54,14 @@ class Byte(int):
 
 
 class ByteSlice:
-    """A slice of bytes with a type of its own."""
+    """A slice of bytes, with the bytes behind it as far as they belong to the same array."""
 
-    __slots__ = ("_data",)
+    __slots__ = ("_data", "_spare")
     go_type: ClassVar[str]
 
-    def __init__(self, data: bytes | None) -> None:
+    def __init__(self, data: bytes | None, *, spare: bytes = b"") -> None:
         self._data = data
+        self._spare = spare
 
     @property
     def data(self) -> bytes:
@@ -72,8 +73,35 @@ class ByteSlice:
         """Whether this is Go's nil, not merely empty."""
         return self._data is None
 
+    @property
+    def capacity(self) -> int:
+        """How far a slice of it may reach."""
+        return len(self) + len(self._spare)
+
+    def part(self, low: int, high: int, most: int) -> Self:
+        """The slice `[low:high:most]`; the bounds are in order, and within the capacity."""
+        array = self.data + self._spare
+        return type(self)(None if self.is_nil else array[low:high], spare=array[high:most])
+
     def __len__(self) -> int:
         return len(self.data)
+
+
+class Bytes(ByteSlice):
+    """Plain bytes, which some methods return."""
+
+    __slots__ = ()
+    go_type = "[]uint8"
+
+
+class IPMask(ByteSlice):
+    """The mask of a network: prints as hexadecimal digits."""
+
+    __slots__ = ()
+    go_type = "net.IPMask"
+
+    def __str__(self) -> str:
+        return self.data.hex() or "<nil>"
 
 
 class RawJSON(ByteSlice):
@@ -89,8 +117,8 @@ class IPAddress(ByteSlice):
     __slots__ = ("_text",)
     go_type = "net.IP"
 
-    def __init__(self, data: bytes | None) -> None:
-        super().__init__(data)
+    def __init__(self, data: bytes | None, *, spare: bytes = b"") -> None:
+        super().__init__(data, spare=spare)
         self._text: str | None = None
 
     @classmethod
@@ -175,7 +203,9 @@ _PLAIN_TYPES: Final[dict[type, str]] = {
     bool: "bool",
     complex: "complex128",
     IPAddress: IPAddress.go_type,
+    IPMask: IPMask.go_type,
     RawJSON: RawJSON.go_type,
+    Bytes: Bytes.go_type,
     list: "[]interface {}",
     dict: "map[string]interface {}",
     type(None): "nil",
@@ -187,24 +217,24 @@ def type_name(value: object) -> str:
     return _PLAIN_TYPES.get(type(value), TARGET_TYPE)
 
 
+def pointed_type_name(value: object) -> str:
+    """The Go type of a value, of what a pointer leads to where it is one."""
+    return type_name(value).removeprefix("*")
+
+
 def is_target(value: object) -> bool:
     """Whether a value is the target itself."""
     return type(value) not in _PLAIN_TYPES
 
 
 def field_of(value: Any, name: str) -> object:
-    """A field or a method of any value. Raises Refused where it has none of that name."""
+    """A field of any value, methods aside. Raises Refused where it has none of that name."""
     if value is None:
         return None
     if isinstance(value, dict):
         return value.get(name)
-    if name == "String" and isinstance(value, IPAddress):
-        return str(value)
-    if is_target(value):
-        if name in TARGET_FIELDS:
-            return TARGET_FIELDS[name](value)
-        if name == "String":
-            return target_text(value)
+    if is_target(value) and name in TARGET_FIELDS:
+        return TARGET_FIELDS[name](value)
     raise Refused(f"can't evaluate field {name} in type {type_name(value)}")
 
 
@@ -229,8 +259,8 @@ def from_function(value: object, depth: int = 0) -> object:
 
 def to_function(value: object) -> object:
     """A value as a plugin's function gets it where it does not say what it wants."""
-    if isinstance(value, IPAddress):
+    if isinstance(value, IPAddress | IPMask):
         return None if value.is_nil else str(value)
-    if isinstance(value, RawJSON):
+    if isinstance(value, ByteSlice):
         return None if value.is_nil else value.data
     return int(value) if isinstance(value, Byte) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from math import frexp, isinf, isnan
 
-from contest_runner.templates.quoting import can_backquote, character, quote, to_bytes
+from contest_runner.templates.quoting import can_backquote, character, is_printable, quote, to_bytes
 
 
 class Flags:
@@ -102,7 +102,7 @@ def _digits(flags: Flags, value: int, verb: str) -> str:
 def _unicode(flags: Flags, value: int) -> str:
     code = value & 0xFFFFFFFFFFFFFFFF
     text = f"U+{format(code, 'X').rjust(max(4, flags.precision or 0), '0')}"
-    if flags.sharp and code <= 0x10FFFF and chr(code).isprintable():
+    if flags.sharp and code <= 0x10FFFF and is_printable(chr(code)):
         text += f" '{chr(code)}'"
     return pad(flags, text, zero=False)
 
