@@ -154,6 +154,7 @@ def tables() -> dict[str, Callable[[], list[str]]]:
         "listener": lambda: settings(shared),
         "http": lambda: settings(kinds["http"], but=common),
         "stdio": lambda: settings(kinds["stdio"], but=common),
+        "websocket": lambda: settings(kinds["websocket"], but=common),
         "local": lambda: settings(kinds["local"]),
         "cmd": step_parameters(cmd.CmdParameters),
         "echo": step_parameters(echo.EchoParameters),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,9 +19,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from contest_core.client import connect_sync
 from contest_core.config import Configuration, check, load
 from contest_core.document import read
 from contest_core.plugins import Plugins, load_plugins
+from contest_core.status import JobQuery
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PROGRAM = [sys.executable, "-c", "from contest_core.cli import main; main()"]
@@ -28,6 +31,7 @@ SECONDS = 50
 
 HTTP = ("default.yaml", "http.yaml", "http-and-stdio.yaml")
 STDIO = ("stdio.yaml", "http-and-stdio.yaml")
+WEBSOCKET = ("websocket.yaml",)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +43,7 @@ def plugins() -> Plugins:
 def serving(name: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A server with a copy of the configuration, on a port that the system chooses."""
     file = folder / name
-    file.write_text((CONFIGS / name).read_text().replace("port: 8080", "port: 0"))
+    file.write_text(re.sub(r"port: 808\d", "port: 0", (CONFIGS / name).read_text()))
     environment = {**os.environ, "CONTEST_PORT": "0"}
     command = [*PROGRAM, "serve", "-c", str(file), "--log-level", "error"]
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
@@ -98,12 +102,13 @@ def test_every_file_is_right_and_opens_the_doors_that_are_tried_here(
 ) -> None:
     monkeypatch.delenv("CONTEST_PORT", raising=False)
     files = sorted(CONFIGS.glob("*.yaml"))
-    assert {file.name for file in files} == {*HTTP, *STDIO}
+    assert {file.name for file in files} == {*HTTP, *STDIO, *WEBSOCKET}
     for file in files:
         assert not check(file, plugins=plugins)
         assert file.read_text().startswith("# "), f"{file.name} begins with no comment"
         kinds = {listener.kind for listener in load(file, plugins=plugins).listeners}
-        assert ("http" in kinds, "stdio" in kinds) == (file.name in HTTP, file.name in STDIO)
+        opened = {"http": HTTP, "stdio": STDIO, "websocket": WEBSOCKET}
+        assert kinds == {kind for kind, names in opened.items() if file.name in names}
 
 
 def test_the_default_that_is_shown_is_the_embedded_one(plugins: Plugins) -> None:
@@ -137,6 +142,17 @@ def test_a_job_is_started_over_http(name: str, tmp_path: Path) -> None:
         status, err = end(process)
     assert (status, err.count("\n")) == (0, 1), err
     assert list(tmp_path.glob("contest*.db"))
+
+
+@pytest.mark.parametrize("name", WEBSOCKET)
+def test_a_job_is_started_over_a_websocket(name: str, tmp_path: Path) -> None:
+    with serving(name, tmp_path) as process:
+        (address,) = [each for each in addresses(process, 1) if each.startswith("ws:")]
+        with connect_sync(address) as contest:
+            assert contest.start(json.dumps(hello())).result().job_id == 1
+            assert contest.list(JobQuery()).result().job_ids == [1]
+        status, err = end(process)
+    assert (status, err.count("\n")) == (0, 1), err
 
 
 def test_a_pipe_that_stays_open_is_ended_by_a_signal(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ RUN = (
     "wires.md",
     "http/README.md",
     "stdio/README.md",
+    "websocket/README.md",
 )
 """Pages whose console blocks are run as they are."""
 
@@ -382,7 +383,7 @@ def test_hooks_and_names_of_the_code_exist() -> None:
         for hook in re.findall(r"\bcontest_(?:register|add)_\w+", text):
             assert hook in hooks, f"{page.name}: {hook}"
         for name in re.findall(
-            r"`(contest_(?:core|runner|http|stdio|steps)(?:\.\w+)*(?::\w+(?:\.\w+)*)?)`", text
+            r"`(contest_(?:core|runner|http|stdio|steps|websocket)(?:\.\w+)*(?::\w+(?:\.\w+)*)?)`", text
         ):
             pkgutil.resolve_name(name)
 

@@ -7,9 +7,19 @@ import sys
 
 import pytest
 
-PLUGINS = ("contest_http", "contest_runner", "contest_stdio", "contest_steps")
+PLUGINS = ("contest_http", "contest_runner", "contest_stdio", "contest_steps", "contest_websocket")
 
-SERVERS_AND_STORES = ("sqlalchemy", "sqlite3", "uvicorn", "uvloop", "httptools", "httpx2", "rich", "yaml")
+SERVERS_AND_STORES = (
+    "sqlalchemy",
+    "sqlite3",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "httpx2",
+    "rich",
+    "websockets",
+    "yaml",
+)
 
 SLOW = (
     "asyncio",

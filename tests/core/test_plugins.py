@@ -339,6 +339,6 @@ def test_our_own_plugins_come_by_entry_points_like_anybodys() -> None:
     plugins = load_plugins()
     assert {"http", "runner", "stdio", "steps"} <= {info.name for info in plugins.infos}
     assert failures(plugins) == dict.fromkeys(failures(plugins))
-    assert {"http", "stdio"} <= set(plugins.listeners.names())
+    assert {"http", "stdio", "websocket"} <= set(plugins.listeners.names())
     assert "local" in plugins.job_managers
-    assert {entry.plugin for entry in plugins.clients} >= {"http", "stdio"}
+    assert {entry.plugin for entry in plugins.clients} >= {"http", "stdio", "websocket"}
