@@ -2,7 +2,8 @@
 
 There is no standard; this is what Maven Surefire writes and what the schema of Jenkins' xUnit plugin (junit-10.xsd)
 takes, which the others read, too: counts on each suite, `flakyFailure` in a case that has passed at a later attempt and
-`rerunFailure` in one that has not. Times are in seconds, moments in UTC without a zone.
+`rerunFailure` in one that has not; what failed in the cleanup is the suite's `system-err`. Times are in seconds,
+moments in UTC without a zone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from contest_core.reports.cleanup import cleanup_lines
 from contest_core.reports.results import Case, Failed, Outcome, Results, Suite
 from contest_core.reports.text import first_line, xml_text
 
@@ -51,6 +53,11 @@ def _suite(suite: Suite, job: str) -> Iterator[str]:
     classname = f"{job}.{suite.name}" if job else suite.name
     for case in suite.cases:
         yield from _case(case, classname)
+    if suite.cleanup:
+        # Not a case: a cleanup decides nothing, and who counts cases counts the targets.
+        yield "    <system-err>"
+        yield from (_text(f"{line}\n") for line in cleanup_lines(suite))
+        yield "</system-err>\n"
     yield "  </testsuite>\n"
 
 

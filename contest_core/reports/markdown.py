@@ -12,6 +12,7 @@ from typing import Final
 
 from contest_core.reports.results import Case, Outcome, Results, Suite, said_by
 from contest_core.reports.text import first_line, lines_of, one_line
+from contest_core.status import Blame
 
 MAX_ROWS: Final = 50
 """Targets of one test that have a row; those that have not passed come first."""
@@ -54,9 +55,23 @@ def _suite(suite: Suite) -> Iterator[str]:
     yield "\n"
     if len(cases) > MAX_ROWS:
         yield f"and {len(cases) - MAX_ROWS} more\n\n"
+    yield from _cleanup(suite)
     told = [case for case in cases if case.failure is not None and case.failure.output is not None]
     for case in told[:MAX_OUTPUTS]:
         yield from _outputs(case)
+
+
+def _cleanup(suite: Suite) -> Iterator[str]:
+    if not suite.cleanup:
+        return
+    yield "| cleanup of | step | why |\n|---|---|---|\n"
+    for failure in suite.cleanup[:MAX_ROWS]:
+        fault = f" (blame: {failure.blame})" if failure.blame not in ("", Blame.TEST) else ""
+        why = f"{first_line(failure.error)}{fault}"
+        yield f"| {_plain(failure.target)} | {_plain(failure.step)} | {_plain(why)} |\n"
+    yield "\n"
+    if len(suite.cleanup) > MAX_ROWS:
+        yield f"and {len(suite.cleanup) - MAX_ROWS} more\n\n"
 
 
 def tally(suite: Suite) -> str:

@@ -92,6 +92,20 @@ class Case(Struct, frozen=True, kw_only=True):
         return self.outcome is Outcome.PASSED and bool(self.earlier)
 
 
+class CleanupFailure(Struct, frozen=True, kw_only=True):
+    """A cleanup step that failed for a target, in the last attempt; it decides nothing."""
+
+    target: str
+    """The target's ID."""
+    step: str
+    """The label of the cleanup step."""
+    error: str
+    blame: str = ""
+    """One of `Blame`; empty where the step was left without an end."""
+    output: Output | None = None
+    """The ends of what a command wrote."""
+
+
 class Suite(Struct, frozen=True, kw_only=True):
     """One test of one run."""
 
@@ -105,6 +119,8 @@ class Suite(Struct, frozen=True, kw_only=True):
     cases: tuple[Case, ...]
     facts: Mapping[str, str]
     """What is known of job and run, to be written as properties."""
+    cleanup: tuple[CleanupFailure, ...] = ()
+    """What failed in the cleanup; the counts know nothing of it."""
 
     def count(self, outcome: Outcome) -> int:
         """How many targets have that outcome."""
@@ -242,6 +258,7 @@ def _suites(
             seconds=seconds,
             cases=cases,
             facts=own,
+            cleanup=tuple(_cleanup(test, ends)),
         )
     for test_name in run.skipped_tests:
         case = Case(name=test_name, outcome=Outcome.SKIPPED, words=_NOT_RUN)
@@ -280,6 +297,21 @@ def _cases(test: TestStatus, ends: _Ends) -> Iterator[Case]:
             started=started,
             seconds=max((ended - started).total_seconds(), 0.0) if started and ended else 0.0,
         )
+
+
+def _cleanup(test: TestStatus, ends: _Ends) -> Iterator[CleanupFailure]:
+    """What failed in the cleanup, step by step."""
+    for step in test.cleanup_step_statuses or ():
+        for entry in step.target_statuses or ():
+            stuck = ends.over and entry.in_time != ZERO_TIME and entry.out_time == ZERO_TIME
+            if entry.error or stuck:
+                yield CleanupFailure(
+                    target=_name(entry),
+                    step=step.test_step_label,
+                    error=entry.error or "the cleanup ended when the target was in the step",
+                    blame=(entry.blame or Blame.TEST) if entry.error else "",
+                    output=entry.output,
+                )
 
 
 def _outcome(target: TargetStatus, last: str, ends: _Ends) -> tuple[Outcome, str]:

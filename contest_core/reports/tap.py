@@ -3,7 +3,7 @@
 Version 13 (https://testanything.org/tap-version-13-specification.html), flat and with a YAML block where there is more
 to say: readers of version 14 take that as well. In a description `#` and `\\` are escaped as version 14 has it; where a
 reader without escapes could still take it for a directive, `#` becomes a full-width one, so that no name of a target
-makes a failure a skipped test.
+makes a failure a skipped test. What failed in a cleanup stands in comments behind the points of its test.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from contest_core.reports.cleanup import cleanup_lines
 from contest_core.reports.results import Case, Outcome, Results, Suite
 from contest_core.reports.text import lines_of, one_line
 
@@ -32,6 +33,7 @@ def tap(results: Results) -> Iterator[str]:
         for case in suite.cases:
             number += 1
             yield from _point(number, suite, case)
+        yield from (f"# {line}\n" for line in cleanup_lines(suite))
 
 
 def _point(number: int, suite: Suite, case: Case) -> Iterator[str]:

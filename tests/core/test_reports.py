@@ -116,6 +116,14 @@ def boot(*targets: TargetStatus, name: str = "Boot", attempts: Sequence[Attempt]
     )
 
 
+def cleaned(test: TestStatus, *targets: TargetStatus) -> TestStatus:
+    """The test with a cleanup step `off`."""
+    step = msgspec.structs.replace(
+        test.test_step_statuses[0], test_step_label="off", target_statuses=list(targets)
+    )
+    return msgspec.structs.replace(test, cleanup_step_statuses=[step])
+
+
 def run_of(*tests: TestStatus, run_id: int = 1, skipped: Sequence[str] = ()) -> RunStatus:
     return RunStatus(
         job_id=7, run_id=run_id, start_time=NOON, test_statuses=list(tests), skipped_tests=list(skipped)
@@ -474,6 +482,74 @@ def test_markdown_of_many_targets_is_short_and_their_names_mean_nothing_but_them
     assert text.count("| t\\|") == MAX_ROWS - 1
     assert "and 6 more\n" in text
     assert "`````text\n````\n# no heading\n`````\n" in text
+
+
+# --- the cleanup
+
+DIRTY_OUTPUT = Output(stdout="", stdout_size=0, stderr="port 3 is stuck\n", stderr_size=16)
+DIRTY = [
+    target("a", "off", error="exit status 1", blame="test", output=DIRTY_OUTPUT),
+    target("b", "off"),
+    target("c", "off", error="KeyError: 'c'", blame="plugin"),
+    target("d", "off", left=False),
+]
+DIRTY_LINES = [
+    "cleanup of Boot: 3 failed, which decides nothing",
+    "target a, step off: exit status 1 (blame: test)",
+    "  stderr: port 3 is stuck",
+    "target c, step off: KeyError: 'c' (blame: plugin)",
+    "target d, step off: the cleanup ended when the target was in the step",
+]
+
+
+def test_what_failed_in_a_cleanup_is_told_in_all_formats_and_counted_in_none() -> None:
+    clean = boot(*(target(name) for name in "abcd"))
+    results = of_job(7, job_of(run_of(cleaned(clean, *DIRTY))), ENTRY)
+    assert [each.target for each in results.suites[0].cleanup] == ["a", "c", "d"]
+    found = read_junit(results)
+    [suite] = found
+    [told] = ElementTree.fromstring(written(results, Format.JUNIT)).findall("testsuite/system-err")
+    assert (told.text or "").splitlines() == DIRTY_LINES
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (4, 0, 0, 0)
+    assert (found.tests, found.failures, found.errors) == (4, 0, 0)
+    lines = read_tap(results)
+    assert [line.ok for line in lines if line.category == "test"] == [True] * 4
+    assert [line.text for line in lines[-5:]] == [f"# {line}" for line in DIRTY_LINES]
+    assert (
+        "| cleanup of | step | why |\n|---|---|---|\n| a | off | exit status 1 |\n"
+        "| c | off | KeyError: 'c' (blame: plugin) |\n"
+        "| d | off | the cleanup ended when the target was in the step |\n\n"
+    ) in written(results, Format.MARKDOWN)
+
+
+def test_nothing_is_said_of_a_cleanup_in_which_nothing_failed_or_that_goes_on() -> None:
+    for entries, state in ((DIRTY[1:2], JobState.COMPLETED), (DIRTY[3:], JobState.STARTED)):
+        results = of_job(7, job_of(run_of(cleaned(boot(target("d")), *entries)), state=state))
+        assert not any("cleanup" in written(results, kind) for kind in Format)
+        assert "system-err" not in written(results, Format.JUNIT)
+
+
+def test_a_cleanup_that_failed_for_many_targets_is_cut_and_stays_readable() -> None:
+    long = "\U0001f600 & " * 10_000
+    output = Output(stdout=long * 2, stdout_size=1, stderr="x\n" * 60_000, stderr_size=1)
+    many = [target(f"{long}{n}", "off", error=long, blame="test", output=output) for n in range(1500)]
+    results = of_job(7, job_of(run_of(cleaned(boot(target("a")), *many), cleaned(boot(), DIRTY[0]))))
+    text = written(results, Format.JUNIT)
+    if XMLLINT is not None:
+        check_with_xmllint(text)
+    assert "and 500 more" in text
+    assert len(written(results, Format.TAP)) < 4_000_000
+    assert "and 1450 more" in written(results, Format.MARKDOWN)
+
+
+@pytest.mark.skipif(XMLLINT is None, reason="xmllint is not installed")
+def test_xmllint_accepts_whatever_a_device_writes_when_it_is_cleaned_up_after_retries() -> None:
+    output = Output(stdout=NASTY, stdout_size=1, stderr=NASTY, stderr_size=99999)
+    attempts = [Attempt(target_statuses=[failing("a", NASTY, output=output)]), Attempt(target_statuses=None)]
+    dirty = target(NASTY, "off", error=NASTY, blame=NASTY, output=output)
+    results = of_job(7, job_of(run_of(cleaned(boot(target("a"), attempts=attempts), dirty)), flaky=True))
+    check_with_xmllint(written(results, Format.JUNIT))
+    assert [line.ok for line in read_tap(results) if line.category == "test"] == [True]
 
 
 # --- the file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from junitparser import JUnitXml
@@ -137,3 +138,28 @@ async def test_what_can_be_the_name_of_no_file_is_refused_when_the_job_is_handed
     assert reading.plan is None
     assert words in reading.findings[0].message
     assert reading.findings[0].path == f"/Reporting/{kind}/0/Parameters"
+
+
+async def test_a_failed_cleanup_is_told_beside_retries_and_changes_no_count(lab: Lab, folder: Path) -> None:
+    script = "test -e mark-{{ .ID }} || { touch mark-{{ .ID }}; exit 1; }"
+    off = step("cmd", "off", executable="sh", args=["-c", "echo stuck >&2; exit 3"])
+    test = one_test(
+        step("cmd", executable="sh", args=["-c", script]),
+        targets=("a", "b"),
+        RetryParameters={"NumRetries": 2},
+        CleanupFetcherName="literal",
+        CleanupFetcherFetchParameters={"Steps": [off]},
+    )
+    reporters = [writes("junit", "all.xml"), writes("tap", "all.tap")]
+    async with lab.server() as serving:
+        status = await serving.run(job_of(test, **reporting(FinalReporters=reporters)))
+    assert (status["Verdict"], status["Flaky"]) == ("passed", True)
+    [suite] = JUnitXml.fromfile(str(folder / "all.xml"))
+    assert (suite.tests, suite.failures, suite.errors) == (2, 0, 0)
+    root = ElementTree.parse(folder / "all.xml").getroot()
+    told = root.findtext("testsuite/system-err", "").splitlines()
+    assert sum(line.startswith("target ") for line in told) == 2
+    assert told.count("  stderr: stuck") == 2
+    text = (folder / "all.tap").read_text()
+    assert text.count("(flaky)") == 2
+    assert text.count("#   stderr: stuck\n") == 2
