@@ -7,10 +7,10 @@ anywhere, and its own name can be made to resolve to 127.0.0.1 (DNS rebinding).
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Final, NamedTuple
 
-from contest_core.errors import ContestError, Denied, InvalidMessage, RequestError, TooLarge
+from contest_core.browsers import denied_host, denied_origin, names_loopback
+from contest_core.errors import ContestError, InvalidMessage, TooLarge
 from contest_http.settings import HttpSettings
 
 Headers = list[tuple[bytes, bytes]]
@@ -76,7 +76,7 @@ class Guards:
             if refused := self._judge_host(target):
                 return refused
         if (origin := fields.get(b"origin")) is not None and origin.lower() not in self._origins:
-            return Refused(403, _denied_origin(origin))
+            return Refused(403, denied_origin(origin.decode("latin-1")))
         return self._judge_framing(fields, version)
 
     def too_long(self) -> Refused:
@@ -97,8 +97,8 @@ class Guards:
         )
 
     def _judge_host(self, host: bytes) -> Refused | None:
-        if self._loopback and not _is_loopback(host):
-            return Refused(403, _denied_host(host))
+        if self._loopback and not names_loopback(host.decode("latin-1")):
+            return Refused(403, denied_host(host.decode("latin-1")))
         if len(self._hosts) < _REMEMBERED:
             self._hosts.add(host)
         return None
@@ -129,34 +129,6 @@ def _judge_coding(coding: bytes, version: str) -> Refused | None:
         reason = f"transfer encoding {_shown(coding)} is not taken here, only chunked; send the body as it is"
         return Refused(501, InvalidMessage(reason=reason))
     return None
-
-
-def _is_loopback(host: bytes) -> bool:
-    name = host.decode("latin-1").strip().lower()
-    if name.startswith("["):
-        name = name[1:].partition("]")[0]
-    elif name.count(":") == 1:
-        name = name.partition(":")[0]
-    if name.rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _denied_host(host: bytes) -> RequestError:
-    return Denied(
-        principal=f"a request for host {_shown(host)}",
-        verb="come to a server on loopback: ask for localhost or 127.0.0.1",
-    )
-
-
-def _denied_origin(origin: bytes) -> RequestError:
-    return Denied(
-        principal=f"a web page of {_shown(origin)}",
-        verb="ask this server: `origins:` of the listener does not name it",
-    )
 
 
 def _shown(value: bytes) -> str:

@@ -7,7 +7,6 @@ that one takes signals, ends the process when it cannot bind, polls, and forgets
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Sequence
 from functools import partial
@@ -18,7 +17,7 @@ from uvicorn.config import Config
 
 from contest_core.api import API
 from contest_core.listener import Listener, ListenerContext
-from contest_http import binding
+from contest_core.sockets import BACKLOG, all_on_loopback, close_sockets, open_sockets, place
 from contest_http.app import Application
 from contest_http.connections import Connections
 from contest_http.guards import Guards
@@ -35,15 +34,15 @@ class HttpListener(Listener):
     async def serve(self, api: API, context: ListenerContext) -> None:
         """Serves until told to stop; see `Listener.serve`. Raises `CannotListen` and `Exposed`."""
         settings = self.settings
-        sockets = await binding.open_sockets(settings.host, settings.port, context.check_exposed)
+        sockets = await open_sockets(settings.host, settings.port, context.check_exposed)
         servers: list[asyncio.Server] = []
-        guards = Guards(settings, loopback=_all_loopback(sockets))
+        guards = Guards(settings, loopback=all_on_loopback(sockets))
         connections = Connections(settings, guards, log=context.log.logger, report_error=context.report_error)
         app = Application(api, context, settings, connections.budget)
         protocol = partial(GuardedProtocol, _configuration(app), connections)
         try:
             servers.extend([await _accept(protocol, sock) for sock in sockets])
-            context.ready(*map(binding.url, sockets))
+            context.ready(*(f"http://{place(sock.getsockname())}" for sock in sockets))
             await context.stopping()
             _close(servers, sockets)
             await connections.finish()
@@ -56,18 +55,13 @@ class HttpListener(Listener):
 
 async def _accept(protocol: partial[GuardedProtocol], sock: socket.socket) -> asyncio.Server:
     loop = asyncio.get_running_loop()
-    return await loop.create_server(protocol, sock=sock, backlog=binding.BACKLOG)
+    return await loop.create_server(protocol, sock=sock, backlog=BACKLOG)
 
 
 def _close(servers: Sequence[asyncio.Server], sockets: list[socket.socket]) -> None:
     for server in servers:
         server.close()
-    binding.close(sockets)
-
-
-def _all_loopback(sockets: list[socket.socket]) -> bool:
-    addresses = [str(sock.getsockname()[0]) for sock in sockets]
-    return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in addresses)
+    close_sockets(sockets)
 
 
 def _configuration(app: Application) -> Config:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from contest_core.browsers import is_origin
 from contest_core.settings import ByteSize, Duration, InvalidSettings, SettingsCheck, out_of_bounds
-
-_ORIGIN: Final = re.compile(r"https?://[^/\s?#@]+", re.IGNORECASE)
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
@@ -50,7 +48,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def __post_init__(self) -> None:
         problems = out_of_bounds(self, {**_TIMES, **_SIZES})
         for origin in self.origins:
-            if not _ORIGIN.fullmatch(origin):
+            if not is_origin(origin):
                 problems["origins"] = f"{origin[:100]!r} is not of the form https://host or https://host:port"
         if problems:
             raise InvalidSettings(problems)
