@@ -6,10 +6,13 @@ Used by `contest validate --plan`. It knows the wire's structs and no rule of jo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from contest_core.cli.output import coloured, count, visible
 from contest_core.job_plan import JobPlan, PlannedPart, PlannedStep, PlannedTarget, PlannedTest
+
+MAX_LENGTH = 1000
+"""Characters of a value that are shown."""
 
 MAX_IDS = 10
 """Targets that are named on one line."""
@@ -86,10 +89,12 @@ def _pairs(parameters: Mapping[str, object]) -> Iterator[str]:
 
 def _value(value: object) -> str:
     if isinstance(value, str) and value and not _needs_quotes(value):
-        return visible(value)
-    if isinstance(value, Sequence | Mapping):
-        return visible(json.dumps(value, ensure_ascii=False))
-    return json.dumps(value)
+        text = value
+    else:
+        text = json.dumps(value, ensure_ascii=False)
+    if len(text) > MAX_LENGTH:
+        return f"{visible(text[:MAX_LENGTH])}... ({len(text):,} characters; all of them with --json)"
+    return visible(text)
 
 
 def _needs_quotes(text: str) -> bool:

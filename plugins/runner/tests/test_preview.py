@@ -103,6 +103,13 @@ async def test_a_plan_of_many_targets_has_bounds(lab: Lab) -> None:
     assert (shown[0], sum(shown)) == (MAX_TARGETS, 10_000)
 
 
+async def test_a_plan_of_large_values_has_bounds(lab: Lab) -> None:
+    steps = [step("echo", f"say{number}", text='{{ printf "%500000d" 7 }}{{ .ID }}') for number in range(10)]
+    async with lab.server() as serving:
+        plan = await planned(serving, simple(*steps, targets=[f"t{n}" for n in range(50)]))
+    assert 16 * 1024 * 1024 < len(json.dumps(plan)) < 18 * 1024 * 1024
+
+
 class Login(Struct, frozen=True):
     user: str
     password: Secret

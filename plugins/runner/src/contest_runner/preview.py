@@ -32,6 +32,9 @@ MAX_TARGETS: Final = 100
 MAX_RENDERED: Final = 10_000
 """Steps of targets that are rendered in all: an answer has a limit, and so has patience."""
 
+MAX_BYTES: Final = 16 * 1024 * 1024
+"""Of all that is rendered, as JSON; what comes behind is not."""
+
 
 async def preview(
     reading: Reading, catalog: Catalog, *, log: LoggerAdapter[Logger], work: Work
@@ -42,6 +45,21 @@ async def preview(
         return None
     found = [await _targets(test, catalog, log) for test in plan.tests]
     return await work.do(_job, plan, reading.bound, found, catalog)
+
+
+class _Left:
+    """How much more is rendered."""
+
+    def __init__(self) -> None:
+        self._steps = MAX_RENDERED
+        self._bytes = MAX_BYTES
+
+    def take(self, rendered: Iterator[PlannedTarget]) -> Iterator[PlannedTarget]:
+        """Those that there is room for."""
+        while self._steps > 0 and self._bytes > 0 and (target := next(rendered, None)) is not None:
+            self._steps -= 1
+            self._bytes -= len(msgspec.json.encode(target))
+            yield target
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -65,7 +83,7 @@ async def _targets(test: TestPlan, catalog: Catalog, log: LoggerAdapter[Logger])
 
 
 def _job(plan: Plan, bound: Sequence[BoundTest], found: Sequence[_Found], catalog: Catalog) -> JobPlan:
-    left = iter(range(MAX_RENDERED))
+    left = _Left()
     return JobPlan(
         name=plan.name,
         tags=list(plan.tags),
@@ -80,9 +98,7 @@ def _job(plan: Plan, bound: Sequence[BoundTest], found: Sequence[_Found], catalo
     )
 
 
-def _test(
-    test: TestPlan, bound: BoundTest, found: _Found, catalog: Catalog, left: Iterator[int]
-) -> PlannedTest:
+def _test(test: TestPlan, bound: BoundTest, found: _Found, catalog: Catalog, left: _Left) -> PlannedTest:
     targets = found.targets or ()
     shown = targets[:MAX_TARGETS]
     manager = catalog.target_manager(test.target_manager)
@@ -112,7 +128,7 @@ def _reporter(reporter: ReporterPlan, catalog: Catalog, *, final: bool) -> Plann
     return PlannedPart(name=name, parameters=_masked(decode_part(reporter.parameters, kind)))
 
 
-def _step(step: BoundStep, targets: Sequence[Target], left: Iterator[int]) -> PlannedStep:
+def _step(step: BoundStep, targets: Sequence[Target], left: _Left) -> PlannedStep:
     keys = {field.name: field.encode_name for field in msgspec.structs.fields(step.step.Parameters)}
     same: dict[str, Any] = {}
     for name, value in step.literals.items():
@@ -123,9 +139,7 @@ def _step(step: BoundStep, targets: Sequence[Target], left: Iterator[int]) -> Pl
         name=step.plan.name,
         parameters=same,
         templates={slot.field.key: _sources(slot) for slot in step.slots},
-        targets=[_target(step, target) for target, _ in zip(targets, left, strict=False)]
-        if step.slots
-        else [],
+        targets=list(left.take(_target(step, target) for target in targets)) if step.slots else [],
     )
 
 
