@@ -215,6 +215,15 @@ def test_a_file_that_cannot_be_read_is_named(invoke: Invoke, tmp_path: Path) -> 
         assert words in result.stderr
 
 
+def test_validate_asks_a_server_where_nothing_here_knows_jobs(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    monkeypatch.delenv("CONTEST_ADDRESS")
+    result = invoke("validate", job)
+    assert result.exit_code == 2
+    assert "http://localhost:8080: there is no client for http:" in result.stderr
+
+
 # --- the others
 
 
