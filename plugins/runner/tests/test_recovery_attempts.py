@@ -8,14 +8,17 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec import Struct
 
+from contest_runner.parts import TargetManager
 from contest_runner.step import Expanded, OnInterrupt, Step, TargetFailed
+from contest_runner.target import Target
 from contest_runner.testing import Json, Lab, Serving, job_of, one_test, step
 
 
@@ -38,6 +41,8 @@ class World:
         """Nobody waits any more."""
         lab.step("noting", self._noting(OnInterrupt.RERUN))
         lab.step("once", self._noting(OnInterrupt.FAIL))
+        lab.step("other", self._noting(OnInterrupt.FAIL))
+        lab.add("target_managers", "lending", self._lending())
 
     def _noting(self, what: OnInterrupt) -> Any:
         world = self
@@ -59,28 +64,62 @@ class World:
         Noting.Parameters = Parameters
         return Noting
 
+    def _lending(self) -> Any:
+        world = self
+
+        class Lending(TargetManager[Parameters, Parameters]):
+            AcquireParameters = ReleaseParameters = Parameters
+
+            async def acquire(self, parameters: Any, context: Any) -> Any:
+                return [Target(id="a"), Target(id="b")]
+
+            async def release(self, targets: Any, parameters: Any, context: Any) -> None:
+                world.seen.extend(("release", context.job_id, target.id) for target in targets)
+
+        return Lending
+
     @asynccontextmanager
     async def interruption(
-        self, job: Json, when: Callable[[Json], Any], *, stop: Callable[[Json], Any] | None = None
+        self,
+        job: Json,
+        when: Callable[[Json], Any],
+        *,
+        stop: Callable[[Json], Any] | None = None,
+        gone: Sequence[tuple[str, str]] = (),
+        again: Callable[[Json], Any] | None = None,
     ) -> AsyncIterator[Serving]:
-        """A server that goes on with the job after an interruption; with `stop`, it was stopped before."""
-        after = self.lab.folder / "after"
-        after.mkdir()
+        """A server that goes on with the job after an interruption; with `stop`, it was stopped before.
+
+        Parts that are `gone`, by kind and name, it does not have. With `again` it is the second one that goes on.
+        """
         async with self.lab.server() as serving:
             started = await serving.start(job)
             if stop is not None:
                 await serving.until(started, lambda status: status["RunStatus"] and stop(status))
                 await serving.stop(started)
-            await serving.until(started, lambda status: status["RunStatus"] and when(status))
-            await serving.store.committed()
-            for file in self.lab.folder.glob("jobs.db*"):
-                shutil.copy(file, after)
-            self.released.set()
-            self.interrupted = True
+            after = await self._copy(serving, started, when)
         self.lab.folder = after
+        for part in gone:
+            self.lab.forget(*part)
+        if again is not None:
+            self.released, self.interrupted = asyncio.Event(), False
+            async with self.lab.server() as serving:
+                self.lab.folder = await self._copy(serving, started, again)
         self.seen.clear()
         async with self.lab.server() as serving:
             yield serving
+
+    async def _copy(self, serving: Serving, job: int, when: Callable[[Json], Any]) -> Path:
+        """What a server finds that was killed just then; this one goes on, and nobody waits any more."""
+        after = self.lab.folder / "after"
+        after.mkdir()
+        await serving.until(job, lambda status: status["RunStatus"] and when(status))
+        await serving.store.committed()
+        for file in self.lab.folder.glob("jobs.db*"):
+            shutil.copy(file, after)
+        self.interrupted = True
+        self.released.set()
+        return after
 
 
 def in_step(label: str, attempt: int = 0) -> Callable[[Json], bool]:
@@ -239,3 +278,106 @@ async def test_what_runs_before_the_last_one_came_to_is_known_again(lab: Lab, tm
         status = await serving.ended(1)
         assert (status["Verdict"], status["Flaky"]) == ("passed", True)
         assert [len(run["TestStatuses"][0].get("Attempts") or ()) for run in status["RunStatuses"]] == [2, 0]
+
+
+# --- what is gone when the server comes back
+
+RELEASED = [("release", 1, "a"), ("release", 1, "b")]
+GONE = "the job's plan cannot be run here: unknown step 'other'"
+
+
+def lent(*steps: Json, by: list[Json]) -> Json:
+    """A job whose target manager notes what it is given back."""
+    descriptor = job(*steps, by=by)
+    descriptor["TestDescriptors"][0] |= {
+        "TargetManagerName": "lending",
+        "TargetManagerAcquireParameters": {},
+    }
+    return descriptor
+
+
+async def everything_is_given_back(serving: Serving) -> None:
+    names = await serving.names(1)
+    assert names.count("TargetReleased") == 2
+    assert await serving.locks() == {}
+
+
+@pytest.mark.parametrize("by", [[], [step("noting", "first")]])
+async def test_a_step_that_is_gone_fails_the_job_and_costs_neither_the_cleanup_nor_the_release(
+    lab: Lab, by: list[Json]
+) -> None:
+    world = World(lab)
+    descriptor = lent(step("noting", "one", waits="0"), step("other", "two"), by=by)
+    async with world.interruption(descriptor, in_step("one"), gone=[("steps", "other")]) as serving:
+        status = await serving.ended(1)
+        assert (status["State"], status["Verdict"]) == ("JobStateFailed", "error")
+        assert status["StateErrMsg"].startswith(GONE)
+        assert status["Blame"] == "plugin"
+        assert sorted(world.seen) == sorted(both(("first", 0))[: 2 * len(by)] + RELEASED)
+        await everything_is_given_back(serving)
+
+
+async def test_of_a_cleanup_the_steps_that_are_left_run_and_the_one_that_is_gone_is_told(lab: Lab) -> None:
+    world = World(lab)
+    by = [step("noting", "first"), step("other", "second", waits="0"), step("noting", "third")]
+    descriptor = lent(step("noting", "one"), by=by)
+    async with world.interruption(descriptor, in_step("second"), gone=[("steps", "other")]) as serving:
+        status = await serving.ended(1)
+        assert (status["State"], status["Verdict"]) == ("JobStateFailed", "error")
+        assert status["StateErrMsg"].startswith(GONE)
+        assert sorted(world.seen) == sorted(both(("third", 0)) + RELEASED)
+        first, second, third = the_test(status)["CleanupStepStatuses"]
+        for each, error in ((first, ""), (second, "unknown step 'other'"), (third, "")):
+            assert [entry["Error"][: len(error) or 1] for entry in each["TargetStatuses"]] == [error] * 2
+        assert {entry["Blame"] for entry in second["TargetStatuses"]} == {"plugin"}
+        await everything_is_given_back(serving)
+
+
+async def test_a_target_manager_that_is_gone_costs_no_cleanup_and_no_word_of_the_release(lab: Lab) -> None:
+    world = World(lab)
+    descriptor = lent(step("noting", "one", waits="0"), by=[step("noting", "first")])
+    gone = [("target_managers", "lending")]
+    async with world.interruption(descriptor, in_step("one"), gone=gone) as serving:
+        status = await serving.ended(1)
+        assert (status["State"], status["Verdict"]) == ("JobStateFailed", "error")
+        assert "unknown target manager 'lending'" in status["StateErrMsg"]
+        assert sorted(world.seen) == both(("first", 0))
+        await everything_is_given_back(serving)
+
+
+@pytest.mark.parametrize(
+    ("gone", "told", "seen"),
+    [
+        (("steps", "other"), None, [*both(("first", 0)), *RELEASED]),
+        (("steps", "noting"), "unknown step 'noting'", RELEASED),
+        (("target_managers", "lending"), None, both(("first", 0))),
+    ],
+)
+async def test_a_stopped_job_is_cleaned_up_and_given_back_by_what_is_left(
+    lab: Lab, gone: tuple[str, str], told: str | None, seen: Any
+) -> None:
+    world = World(lab)
+    descriptor = lent(step("other", "one", waits="0"), by=[step("noting", "first")])
+
+    def stopped(status: Json) -> bool:
+        return bool(status["State"] == "JobStateCancelling")
+
+    async with world.interruption(descriptor, stopped, stop=in_step("one"), gone=[gone]) as serving:
+        status = await serving.ended(1)
+        assert (status["State"], status["Verdict"]) == ("JobStateCancelled", "cancelled")
+        [*_, end] = await serving.events(1)
+        assert (end.payload is None) if told is None else (told in end.payload)
+        assert sorted(world.seen) == sorted(seen)
+        await everything_is_given_back(serving)
+
+
+async def test_after_a_second_interruption_a_cleanup_goes_on_behind_the_step_that_is_gone(lab: Lab) -> None:
+    world = World(lab)
+    by = [step("other", "first"), step("noting", "second", waits="0"), step("noting", "third")]
+    descriptor = lent(step("noting", "one", waits="0"), by=by)
+    places: dict[str, Any] = {"again": in_step("second"), "gone": [("steps", "other")]}
+    async with world.interruption(descriptor, in_step("one"), **places) as serving:
+        status = await serving.ended(1)
+        assert status["State"] == "JobStateFailed"
+        assert sorted(world.seen) == sorted(both(("second", 0), ("third", 0)) + RELEASED)
+        await everything_is_given_back(serving)

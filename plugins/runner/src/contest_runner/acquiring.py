@@ -43,7 +43,7 @@ class Acquired(Struct, frozen=True, kw_only=True):
 
     targets: tuple[Target, ...]
     manager: Any
-    """The `TargetManager` that gave them."""
+    """The `TargetManager` that gave them; None after an interruption: then it is made when it is needed."""
 
 
 class _ManagerFault(AcquireFailed):
@@ -122,11 +122,12 @@ class Acquiring:
         After an interruption they are those of `before`, whose locks are taken anew. Raises `JobFailed`.
         """
         locker = _JobLocker(self._locker, job)
+        manager: TargetManager[Any, Any] | None = None
         try:
-            manager = self._manager(test)
             if before is not None:
                 targets = await self._again(job, locker, before.targets)
             else:
+                manager = self._manager(test)
                 targets = await self._ask(job, test, manager, locker)
         except BaseException as error:
             locker.close()
@@ -228,22 +229,20 @@ class Acquiring:
         self._locker.release_soon(job.id, attempt.token, free)
         if len(free) < len(acquired.targets):
             self._locker.keep(job.id, attempt.token)
-        if failure is not None and job.stopping.why is None:
+        if failure is None:
+            return
+        if job.stopping.why is None:
             raise failure
+        job.log.error("%s", failure)
 
     async def give_back_recovered(
         self, job: Job, test: TestPlan, attempt: Attempt, before: RecoveredTest
     ) -> None:
-        """Gives back what an interrupted test had, of a job that does not go on."""
-        try:
-            acquired = Acquired(targets=before.targets, manager=self._manager(test))
-        except _ManagerFault as error:
-            job.log.error("the targets cannot be given back: %s", error)
-            return
-        await self.release(job, test, attempt, acquired)
+        """Gives back what an interrupted test had, of a job that does not go on. Raises `JobFailed`."""
+        await self.release(job, test, attempt, Acquired(targets=before.targets, manager=None))
 
     async def _give_back(
-        self, job: Job, test: TestPlan, manager: TargetManager[Any, Any], targets: Sequence[Target]
+        self, job: Job, test: TestPlan, given: TargetManager[Any, Any] | None, targets: Sequence[Target]
     ) -> None:
         timeout = job.plan.release_timeout
         patience = seconds(timeout)
@@ -252,6 +251,7 @@ class Acquiring:
         )
 
         async def release() -> None:
+            manager = self._manager(test) if given is None else given
             parameters = decode_part(test.release_parameters, manager.ReleaseParameters)
             await guarded(lambda: manager.release(targets, parameters, context))
 

@@ -21,6 +21,7 @@ from contest_runner.context import StepContext
 from contest_runner.faults import describe, storable, trace_of
 from contest_runner.flow import Flow, Progress
 from contest_runner.gathering import Gathering
+from contest_runner.rebinding import StepGone
 from contest_runner.status_tree import CLEANUP, LiveTarget, StepsTree
 from contest_runner.step import OnInterrupt, Stopped, TargetFailed
 from contest_runner.stopping import Stopping, StopReason
@@ -267,7 +268,7 @@ class Attempt:
             flow.inside = None
             if not flow.abandoned:
                 self._came_to_nothing(flow, step, status, error)
-            return False
+            return isinstance(error, StepGone) and not flow.abandoned
         flow.inside = None
         if flow.abandoned:
             return False

@@ -64,14 +64,14 @@ class Attempts:
                 await self._interval(test)
 
     async def give_back(
-        self, job: Job, run_id: int, number: int, bound: BoundTest | None, before: RecoveredTest
+        self, job: Job, run_id: int, number: int, bound: BoundTest, before: RecoveredTest
     ) -> None:
-        """Cleans up and gives back what an interrupted test had, of a job that does not go on."""
+        """Cleans up and gives back what an interrupted test had, of a job that does not go on. Raises `JobFailed`."""
         if not before.targets:
             return
         test = _Test(job, run_id, number, bound, before.outcome)
         attempt = test.attempt(before.attempt, before)
-        if bound is None or not bound.cleanup:
+        if not bound.cleanup:
             await self._acquiring.give_back_recovered(job, test.plan, attempt, before)
             return
         acquired = await self._acquiring.acquire(job, test.plan, attempt, before)
@@ -148,7 +148,7 @@ class Attempts:
         variables: Mapping[str, Variables],
         before: RecoveredTest | None,
     ) -> None:
-        if test.bound is None or not test.has_cleanup:
+        if not test.has_cleanup:
             return
         job = test.job
         progress = {target: Progress(variables=own) for target, own in variables.items()}
@@ -185,13 +185,12 @@ class Attempts:
 class _Test:
     """One test of one run, and what its attempts share."""
 
-    def __init__(self, job: Job, run_id: int, number: int, bound: BoundTest | None, outcome: Outcome) -> None:
+    def __init__(self, job: Job, run_id: int, number: int, bound: BoundTest, outcome: Outcome) -> None:
         assert job.run is not None
         self.job = job
         self.plan: TestPlan = job.plan.tests[number]
         self.tree: TestTree = job.run.tests[number]
         self.bound = bound
-        """None where there are no steps to run."""
         self.outcome = outcome
         self._run_id = run_id
         self._number = number
@@ -199,7 +198,7 @@ class _Test:
     @property
     def has_cleanup(self) -> bool:
         """Whether it has cleanup steps."""
-        return self.bound is not None and bool(self.bound.cleanup)
+        return bool(self.bound.cleanup)
 
     def attempt(self, number: int, before: RecoveredTest | None) -> Attempt:
         """Its attempt of this number; with what its steps had saved before an interruption."""
@@ -208,7 +207,7 @@ class _Test:
             run_id=self._run_id,
             test_index=self._number,
             number=number,
-            steps=() if self.bound is None else self.bound.steps,
+            steps=self.bound.steps,
             tree=self.tree,
             outcome=self.outcome,
         )

@@ -265,7 +265,8 @@ class _Replay:
         before = progress.get(event.target, Progress())
         if event.name == "TargetIn":
             tree.enter(step, target, info, moment(event.time))
-            changes: dict[str, Any] = {"step": step, "inside": True}
+            # One that has failed goes on all the same where a step of the cleanup is gone.
+            changes: dict[str, Any] = {"step": step, "inside": True, "failed": False}
         else:
             status = tree.last[target]
             assert isinstance(status, LiveTarget)

@@ -15,12 +15,12 @@ from contest_core import Blame, JobState, Report, Verdict
 from contest_runner.acquiring import Acquiring
 from contest_runner.answers import Answers
 from contest_runner.attempts import Attempts
-from contest_runner.binding import BindFailed, BoundStep, BoundSteps, BoundTest, bind_step
+from contest_runner.binding import BoundSteps
 from contest_runner.catalog import Catalog
-from contest_runner.faults import describe
 from contest_runner.job import PROCESS_GRACE, Job, JobFailed
 from contest_runner.plan import PLAN_FORMAT, Plan, StepPlan
 from contest_runner.processes import Supervisor
+from contest_runner.rebinding import bind_cleanup, bind_plan
 from contest_runner.recovery import Recovered, recover
 from contest_runner.reporting import Reporting
 from contest_runner.revealed import REVEALED
@@ -177,8 +177,10 @@ class Runner:
         state, error = JobState.COMPLETED, ""
         try:
             recovered = await self._begin(job, resumed=resumed)
+            self._check_format(job)
             if recovered is not None and job.stopping.why is not None:
-                await self._give_back(job, recovered)
+                if failure := await self._give_back(job, recovered):
+                    raise failure
             else:
                 await self._runs(job, recovered)
         except JobFailed as failure:
@@ -205,7 +207,12 @@ class Runner:
             await self._end(job, JobState.FAILED, f"{type(failure).__name__}: {failure}")
 
     async def _runs(self, job: Job, recovered: Recovered | None) -> None:
-        bound = job.bound or self._bind(job)
+        try:
+            bound = job.bound or bind_plan(job.plan, self.catalog)
+        except JobFailed:
+            if recovered is not None:
+                await self._give_back(job, recovered)
+            raise
         run_id = recovered.run_id if recovered else 1
         if job.plan.runs and run_id > job.plan.runs:
             await self._final_reports(job)  # it was interrupted between its last run and its end
@@ -228,43 +235,29 @@ class Runner:
         """Whether an endless job shall end after its run; as in ConTest it has no final reports."""
         return job.draining and not job.plan.runs
 
-    async def _give_back(self, job: Job, recovered: Recovered) -> None:
-        """A job that was stopped and interrupted does not go on: its targets are cleaned up and given back."""
-        failure: JobFailed | None = None
-        bound: BoundSteps | None = None
-        try:
-            if any(job.plan.tests[number].cleanup for number in recovered.tests):
-                bound = self._bind(job)
-        except JobFailed as error:
-            failure = error
-        for number, before in recovered.tests.items():
-            steps = None if bound is None else bound[number]
-            await self._attempts.give_back(job, recovered.run_id, number, steps, before)
-        if failure is not None:
-            raise failure
+    async def _give_back(self, job: Job, recovered: Recovered) -> JobFailed | None:
+        """A job that does not go on after an interruption: its targets are cleaned up and given back.
 
-    def _bind(self, job: Job) -> BoundSteps:
+        Gives what went wrong.
+        """
+        failure: JobFailed | None = None
+        for number, before in recovered.tests.items():
+            bound, gone = bind_cleanup(job.plan.tests[number], self.catalog)
+            if gone is not None:
+                job.log.error("not all of the cleanup can be run: %s", gone)
+            failure = failure or gone
+            try:
+                await self._attempts.give_back(job, recovered.run_id, number, bound, before)
+            except JobFailed as error:
+                job.log.error("%s", error)
+                failure = failure or error
+        return failure
+
+    def _check_format(self, job: Job) -> None:
         if job.plan.format == UNREADABLE:
             raise JobFailed("the job's plan cannot be read by this program", blame=Blame.SERVER)
         if job.plan.format > PLAN_FORMAT:
             raise JobFailed(f"the plan has format {job.plan.format}, this program knows {PLAN_FORMAT}")
-        try:
-            return tuple(
-                BoundTest(self._bind_steps(test.steps), self._bind_steps(test.cleanup))
-                for test in job.plan.tests
-            )
-        # The boundary to the steps' code, which may be gone or broken since the job was handed in.
-        except Exception as error:
-            said = str(error) if isinstance(error, BindFailed | LookupError) else describe(error)
-            raise JobFailed(f"the job's plan cannot be run here: {said}", blame=Blame.PLUGIN) from error
-
-    def _bind_steps(self, steps: Sequence[StepPlan]) -> tuple[BoundStep, ...]:
-        catalog = self.catalog
-        return tuple(
-            bound
-            for position, step in enumerate(steps)
-            if (bound := bind_step(step, catalog.step(step.name), position, catalog.template))
-        )
 
     def _trees(self, job: Job, run_id: int) -> list[TestTree]:
         """Empty trees for the tests of a run."""
