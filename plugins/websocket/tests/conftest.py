@@ -204,9 +204,13 @@ class Wire:
             if opcode == CLOSE:
                 return struct.unpack("!H", payload[:2])[0], payload[2:].decode()
 
-    def take_nothing(self) -> None:
-        """Reads no more; its own buffer is small, so that what it does not read is soon the server's problem."""
+    def shrink(self) -> None:
+        """Makes its own buffer small, so that what it does not read is soon the server's problem."""
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+
+    def take_nothing(self) -> None:
+        """Reads no more."""
+        self.shrink()
         self.writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     def take(self) -> None:

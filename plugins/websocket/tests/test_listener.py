@@ -221,6 +221,18 @@ async def test_notifications_before_a_goodbye_are_carried_out(serve: Any, concur
             await running.manager.started.wait()
 
 
+async def test_a_goodbye_cancels_what_only_reads_and_hands_over_what_waits_behind_it(serve: Any) -> None:
+    async with serve(concurrency=1) as running:
+        wire = await running.open()
+        wire.ask("status", 1, jobID=7)
+        await running.manager.arrived.wait()
+        wire.ask("start", None, jobDesc="{}")
+        wire.put(CLOSE, b"\x03\xe8")
+        async with asyncio.timeout(10):
+            await running.manager.cancelled.wait()
+            await running.manager.started.wait()
+
+
 async def test_nothing_is_compressed_and_no_subprotocol_is_needed(serve: Any) -> None:
     async with serve() as running:
         wire = await running.dial()

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import DATA_OPCODES, CloseCode, Frame
+from websockets.frames import CLOSE, DATA_OPCODES, CloseCode, Frame
 from websockets.protocol import State
 
 from contest_core.sockets import place
@@ -62,7 +62,8 @@ _TURN: Final = 32
 _FRAME: Final = 256
 """Bytes that a frame takes beside its data, about."""
 
-_CLEAN: Final = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD)
+_CLEAN: Final = (b"", CloseCode.NORMAL_CLOSURE.to_bytes(2), CloseCode.GOING_AWAY.to_bytes(2))
+"""How the frame begins with which a peer says goodbye because it is done."""
 
 
 class Connection(ServerConnection):
@@ -72,7 +73,6 @@ class Connection(ServerConnection):
         self, connections: Connections, protocol: ServerProtocol, server: Server, **options: Any
     ) -> None:
         super().__init__(protocol, server, **options)
-        now = self.loop.time()
         self.principal: Principal | None = None
         """Who the peer has proven to be, once the handshake is done."""
         self.admitted = False
@@ -84,6 +84,8 @@ class Connection(ServerConnection):
         self._reader: asyncio.Task[None] | None = None
         self._stopping = False
         self._leaving = False
+        self._is_lost = False
+        self._is_clean = False
         # Reading: `_sizes` has those of messages that wait, `_held` is their sum with the one that is carried out, if
         # that is large; `_begun` is of whole frames of a message that is not whole, `_loose` of what is no whole frame.
         self._waiting = False
@@ -97,14 +99,12 @@ class Connection(ServerConnection):
         # Sending: `_gathered` bytes wait for `_flush`, which is scheduled where `_flushing` is true.
         self._gathered = 0
         self._flushing = False
-        # Deadlines, as moments of the loop's clock.
-        self._heard = now
-        self._active = now
+        # Deadlines, as moments of the clock that all connections share.
+        self._heard = self._active = self._taken = connections.now
         self._since: float | None = None
         self._pinged: float | None = None
         self._closing: float | None = None
         self._unsent = 0
-        self._taken = now
 
     # --- serving
 
@@ -117,7 +117,7 @@ class Connection(ServerConnection):
             if self.state is State.OPEN:
                 await session.aclose()
                 await self._leave(CloseCode.GOING_AWAY, "the server ends")
-            elif self.close_code in _CLEAN:
+            elif self._is_clean:
                 await self._hand_over_rest(session)
         finally:
             session.cancel()
@@ -143,7 +143,7 @@ class Connection(ServerConnection):
             if message is None:
                 return
             size = self._sizes.popleft()
-            self._active = self.loop.time()
+            self._active = self._shared.now
             if size <= COUNTED:
                 self._held -= size
                 await session.received(message)
@@ -176,7 +176,7 @@ class Connection(ServerConnection):
                 task.cancel()
 
     async def _send(self, message: bytes) -> None:
-        self._active = self.loop.time()
+        self._active = self._shared.now
         if self.paused:
             await self.drain()
         if self.state is not State.OPEN:
@@ -250,15 +250,23 @@ class Connection(ServerConnection):
         """Cancels what nobody waits for any more."""
         super().connection_lost(exc)
         self._shared.closed(self)
+        self._lose()
+
+    def _lose(self, *, clean: bool = False) -> None:
+        """The peer waits for no answer any more."""
+        if self._is_lost:
+            return
+        self._is_lost, self._is_clean = True, clean
         reading = self._reader is not None and not self._reader.done()
         if self._reader is not None:
             self._reader.cancel()
-        if self._session is not None and not (reading and self.close_code in _CLEAN):
+        # Else `converse` does that, when it has handed over what came before the goodbye.
+        if self._session is not None and not (reading and clean):
             self._session.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Takes bytes in; `process_event` is called from here with every frame that is whole."""
-        now = self._heard = self.loop.time()
+        now = self._heard = self._shared.now
         self._pinged = None
         self._whole = False
         super().data_received(data)
@@ -276,6 +284,8 @@ class Connection(ServerConnection):
         self._whole = True
         if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
             super().process_event(event)
+            if isinstance(event, Frame) and event.opcode is CLOSE:
+                self._lose(clean=bytes(event.data[:2]) in _CLEAN)
         elif not self._leaving:
             super().process_event(event)
             self._begun += len(event.data) + _FRAME
@@ -288,7 +298,7 @@ class Connection(ServerConnection):
     def resume_writing(self) -> None:
         """The peer takes what is sent."""
         super().resume_writing()
-        self._taken = self.loop.time()
+        self._taken = self._shared.now
         self._govern()
 
     def _govern(self) -> None:
@@ -308,7 +318,7 @@ class Connection(ServerConnection):
         if deaf:
             self.transport.pause_reading()
         else:
-            self._heard = self.loop.time()
+            self._heard = self._shared.now
             if self._since is not None:
                 self._since = self._heard
             self.transport.resume_reading()
@@ -332,41 +342,45 @@ class Connection(ServerConnection):
 
     # --- called by `Connections`
 
-    def look(self, now: float) -> None:
+    def look(self) -> None:
         """Ends the connection where a deadline has passed; else asks a silent peer for a sign of life."""
-        if self._is_stuck(now):
+        shared = self._shared
+        if self._is_stuck():
             self.transport.abort()
         elif self.state is State.CLOSING:
-            self._closing = self._closing or now
-            if now - self._closing > CLOSE_SECONDS:
+            self._closing = self._closing or shared.now
+            if shared.now - self._closing > CLOSE_SECONDS:
                 self.transport.abort()
-        elif self._session is not None and not self._leaving and not self._is_overdue(now):
-            silent = now - self._heard > self._shared.settings.ping_interval.seconds
-            if silent and not self._deaf and not self._unsent and self._pinged is None:
-                self._pinged = now
-                self._shared.spawn(self._ping())
+        elif self._session is not None and not self._leaving and not self._is_overdue(self._session):
+            is_silent = shared.is_over(self._heard, shared.settings.ping_interval)
+            if is_silent and self._pinged is None and not self._deaf and not self._unsent:
+                self._pinged = shared.now
+                shared.spawn(self._ping())
 
-    def _is_stuck(self, now: float) -> bool:
+    def _is_stuck(self) -> bool:
         """Whether the peer has taken nothing for too long."""
         unsent = self.transport.get_write_buffer_size()
         if not unsent or unsent < self._unsent:
-            self._taken = now
+            self._taken = self._shared.now
         self._unsent = unsent
-        return now - self._taken > self._shared.settings.write_timeout.seconds
+        if unsent:
+            # It has something to take before it can answer a ping.
+            self._pinged = None
+        return self._shared.is_over(self._taken, self._shared.settings.write_timeout)
 
-    def _is_overdue(self, now: float) -> bool:
+    def _is_overdue(self, session: Session) -> bool:
         """Whether the peer has kept us waiting for too long: it is told so."""
-        settings = self._shared.settings
+        is_over, settings = self._shared.is_over, self._shared.settings
         if not self._deaf:
-            seconds = settings.request_timeout.seconds
-            if self._since is not None and now - self._since > seconds:
-                self._part(CloseCode.POLICY_VIOLATION, f"a message was not complete within {seconds:g} s")
-            seconds = settings.ping_timeout.seconds
-            if self._pinged is not None and now - self._pinged > seconds:
-                self._part(CloseCode.INTERNAL_ERROR, f"no answer to a ping within {seconds:g} s")
-        seconds = settings.idle_timeout.seconds
-        if now - self._active > seconds and self._session is not None and not self._session.busy:
-            self._part(CloseCode.GOING_AWAY, f"no request for {seconds:g} s (idle_timeout)")
+            limit = settings.request_timeout
+            if self._since is not None and is_over(self._since, limit):
+                self._part(CloseCode.POLICY_VIOLATION, f"a message was not complete within {limit}")
+            limit = settings.ping_timeout
+            if self._pinged is not None and is_over(self._pinged, limit):
+                self._part(CloseCode.INTERNAL_ERROR, f"no answer to a ping within {limit}")
+        limit = settings.idle_timeout
+        if is_over(self._active, limit) and not session.busy:
+            self._part(CloseCode.GOING_AWAY, f"no request for {limit} (idle_timeout)")
         return self._leaving
 
     async def _ping(self) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from contest_core.api import API
     from contest_core.listener import ListenerContext
+    from contest_core.settings import Duration
     from contest_websocket.connection import Connection
     from contest_websocket.settings import WebsocketSettings
 
@@ -64,6 +65,8 @@ class Connections:
         self._tasks: set[asyncio.Task[None]] = set()
         self._period = min(_LONGEST_PERIOD, _shortest(settings) / 4)
         self._timer: asyncio.TimerHandle | None = None
+        self.now = self._looked = self._loop.time()
+        """Seconds of a clock for deadlines: it stands still while this server is too busy to hear anybody."""
 
     def session(
         self, peer: str, principal: Principal | None, send: Callable[[bytes], Awaitable[None]]
@@ -95,6 +98,7 @@ class Connections:
         """
         self._open.add(connection)
         if self._timer is None:
+            self._looked = self._loop.time()
             self._timer = self._loop.call_later(self._period, self._look)
         if len(self._open) > 2 * self.limit:
             raise ConnectionAbortedError
@@ -132,10 +136,15 @@ class Connections:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
+    def is_over(self, since: float, limit: Duration) -> bool:
+        """Whether that time has passed since a moment of `now`; it is never said too early."""
+        return self.now - since > limit.seconds + self._period
+
     def _look(self) -> None:
-        now = self._loop.time()
+        looked, self._looked = self._looked, self._loop.time()
+        self.now += min(self._looked - looked, 2 * self._period)
         for connection in list(self._open):
-            connection.look(now)
+            connection.look()
         self._timer = self._loop.call_later(self._period, self._look)
 
 

@@ -134,10 +134,10 @@ class Link:
             reason = (
                 f"a message was over ClientOptions.max_answer, which is {self._options.max_answer:,} bytes"
             )
+        elif said is not None and not closed.rcvd_then_sent:
+            reason = "it was closed here"
         elif heard is not None:
             reason = f"the server ended the connection: {heard}"
-        elif said is not None:
-            reason = f"it was closed here: {said}"
         else:
             reason = "the connection broke off"
         self._error = self._lost_error(reason)
