@@ -222,7 +222,7 @@ async def test_a_flood_of_pings_is_answered(serve: Any) -> None:
 async def test_a_peer_that_floods_with_pings_and_takes_no_answer_is_read_no_more_and_cut_off(
     serve: Any, held: dict[str, int]
 ) -> None:
-    async with serve(write_timeout="300ms") as running:
+    async with serve(write_timeout="150ms") as running:
         wire = await running.open()
         wire.take_nothing()
         await wire.flood(running.frame(PING, b"p" * 125) * 500)
@@ -232,7 +232,7 @@ async def test_a_peer_that_floods_with_pings_and_takes_no_answer_is_read_no_more
 
 
 async def test_a_peer_that_asks_on_and_takes_nothing_is_cut_off(serve: Any, held: dict[str, int]) -> None:
-    async with serve(write_timeout="300ms") as running:
+    async with serve(write_timeout="150ms") as running:
         running.manager.size = 1000
         wire = await running.open()
         wire.take_nothing()
@@ -243,7 +243,7 @@ async def test_a_peer_that_asks_on_and_takes_nothing_is_cut_off(serve: Any, held
 
 
 async def test_a_peer_that_takes_nothing_of_a_large_answer_is_cut_off(serve: Any) -> None:
-    async with serve(write_timeout="200ms") as running:
+    async with serve(write_timeout="150ms") as running:
         running.manager.size = 30_000_000
         wire = await running.open()
         wire.take_nothing()
@@ -255,14 +255,14 @@ async def test_a_peer_that_takes_nothing_of_a_large_answer_is_cut_off(serve: Any
 
 async def test_a_slow_but_steady_reader_gets_everything_and_is_not_taken_for_dead(serve: Any) -> None:
     # It takes longer than a silent peer would have, and answers no ping before it has read all.
-    async with serve(write_timeout="500ms", ping_interval="20ms", ping_timeout="500ms") as running:
-        running.manager.size = 4_000_000
+    async with serve(write_timeout="300ms", ping_interval="20ms", ping_timeout="300ms") as running:
+        running.manager.size = 2_500_000
         wire = await running.open()
         wire.shrink()
         wire.ask("status", 1, jobID=1)
         taken = 0
         async with asyncio.timeout(WAIT):
-            while taken < 4_000_000:
+            while taken < 2_500_000:
                 data = await wire.reader.read(100_000)
                 assert data, "it was cut off"
                 taken += len(data)
@@ -330,7 +330,7 @@ async def test_requests_beyond_what_is_carried_out_wait_outside(serve: Any, held
     async with serve(concurrency=2) as running:
         wire = await running.open()
         asked = running.frame(TEXT, running.request("status", 1, jobID=7))
-        await wire.flood(asked * 500, 0.3)
+        await wire.flood(asked * 500, 0.15)
         assert running.manager.waiting == 2
         assert 0 < held["messages"] < 2_000_000
         await still_served(running)
@@ -394,7 +394,7 @@ async def test_a_peer_that_half_closes_is_left(serve: Any) -> None:
 # --- bytes
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.one_of(

@@ -152,6 +152,7 @@ async def test_half_an_opening_request_holds_up_no_end(serve: Any) -> None:
         assert await wire.rest() == b""
 
 
+@pytest.mark.asyncio(loop_factories=["uvloop"])  # the server waits a second for the last word
 async def test_a_peer_that_takes_nothing_holds_up_the_end_no_longer_than_the_grace(serve: Any) -> None:
     async with serve(grace=0.2) as running:
         running.manager.size = 20_000_000
