@@ -1,4 +1,5 @@
-"""The same questions, in the same order, get the same answers by a form and by JSON over HTTP, and on JSON lines.
+"""The same questions, in the same order, get the same answers by a form and by JSON over HTTP, on JSON lines and
+on a websocket.
 
 Each wire has a server of its own that has just started, so numbers of jobs are the same everywhere.
 """
@@ -16,10 +17,12 @@ from typing import Any, TypeAlias
 import httpx2
 import pytest
 
-from contest_core import ServerOptions, open_server
+from contest_core import ClientOptions, ServerOptions, open_server
 from contest_http.listener import HttpListener
 from contest_runner.manager import LocalJobManager
 from contest_runner.settings import LocalSettings
+from contest_websocket.client import WebsocketClient
+from contest_websocket.listener import WebsocketListener
 
 Question: TypeAlias = tuple[str, dict[str, str]]
 Answer: TypeAlias = dict[str, Any]
@@ -182,6 +185,26 @@ async def over_http(folder: Path, *, as_json: bool) -> list[Answer]:
             return await answers(ask)
 
 
+async def on_websocket(folder: Path) -> list[Answer]:
+    """The answers of a websocket listener, as its client gives them."""
+    manager = LocalJobManager(LocalSettings(store="sqlite:///contest.db"))
+    listener = WebsocketListener(WebsocketListener.Settings(port=0))
+    options = ServerOptions(directory=folder, server_id="lab-1")
+    async with open_server(manager, listeners={"websocket": listener}, options=options) as server:
+        client = await WebsocketClient.connect(
+            server.addresses["websocket"][0], ClientOptions(timeout=PATIENCE)
+        )
+
+        async def ask(verb: str, parameters: dict[str, str]) -> Answer:
+            answer: Answer = json.loads(await client.call(verb, parameters))
+            return answer
+
+        try:
+            return await answers(ask)
+        finally:
+            await client.aclose()
+
+
 async def on_lines(folder: Path) -> list[Answer]:
     """The answers of a server with JSON lines on its standard streams, as the objects that HTTP has."""
     file = folder / "contest.yaml"
@@ -232,19 +255,21 @@ def wires(tmp_path_factory: pytest.TempPathFactory) -> Wires:
     """The answers by wire."""
 
     async def ask_all() -> Wires:
-        form, body, lines = (tmp_path_factory.mktemp(name) for name in ("form", "body", "lines"))
+        names = ("form", "body", "lines", "websocket")
+        form, body, lines, websocket = (tmp_path_factory.mktemp(name) for name in names)
         async with asyncio.TaskGroup() as group:
             tasks = {
                 "form": group.create_task(over_http(form, as_json=False)),
                 "body": group.create_task(over_http(body, as_json=True)),
                 "lines": group.create_task(on_lines(lines)),
+                "websocket": group.create_task(on_websocket(websocket)),
             }
         return {name: task.result() for name, task in tasks.items()}
 
     return asyncio.run(ask_all())
 
 
-@pytest.mark.parametrize("wire", ["body", "lines"])
+@pytest.mark.parametrize("wire", ["body", "lines", "websocket"])
 def test_json_is_answered_like_a_form(wires: Wires, wire: str) -> None:
     compared = zip(QUESTIONS, wires["form"], wires[wire], strict=True)
     assert not [(question, form, other) for question, form, other in compared if form != other]
