@@ -183,7 +183,7 @@ class AttemptStatus(Struct, frozen=True, kw_only=True, rename=wire_name):
 
 
 class TestStatus(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=wire_name):
-    """One test in one run: its last attempt, and beside it all of them where there were several."""
+    """One test in one run: its last attempt, and beside it those before it where there were several."""
 
     job_id: int
     run_id: int
@@ -194,7 +194,11 @@ class TestStatus(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=w
     cleanup_step_statuses: list[TestStepStatus] | None = None
     """Its cleanup steps; None where it has none."""
     attempts: list[AttemptStatus] | None = None
-    """All attempts, in order, the last one too; None where there was one only."""
+    """The last attempts, in order, the last one of all too; None where there was one only.
+
+    At most 100, and fewer where those before the last one have more than 10,000 targets and events in all; the last
+    but one is always there. `attempt` numbers them; what happened in those before is in the job's events.
+    """
 
     __test__ = False
 

@@ -280,6 +280,7 @@ def _cases(test: TestStatus, ends: _Ends) -> Iterator[Case]:
     last = test.test_step_statuses[-1].test_step_label if test.test_step_statuses else ""
     entered = _entered(test)
     earlier = _earlier(test)
+    number = test.attempts[-1].attempt + 1 if test.attempts else 1
     for target in test.target_statuses:
         name = _name(target)
         # An acquisition that has failed stands there as well, without a target.
@@ -292,8 +293,8 @@ def _cases(test: TestStatus, ends: _Ends) -> Iterator[Case]:
             outcome=outcome,
             words=words,
             step=target.test_step_label,
-            failure=_failed(target, len(earlier) + 1) if target.error else None,
-            earlier=tuple(failed for attempt in earlier for failed in attempt.get(name, ())),
+            failure=_failed(target, number) if target.error else None,
+            earlier=tuple(attempt[name] for attempt in earlier if name in attempt),
             started=started,
             seconds=max((ended - started).total_seconds(), 0.0) if started and ended else 0.0,
         )
@@ -373,16 +374,16 @@ def _entered(test: TestStatus) -> Mapping[str, datetime]:
     return found
 
 
-def _earlier(test: TestStatus) -> Sequence[Mapping[str, Sequence[Failed]]]:
+def _earlier(test: TestStatus) -> Sequence[Mapping[str, Failed]]:
     """By attempt but the last, how its targets failed."""
-    found: list[dict[str, list[Failed]]] = []
-    for number, attempt in enumerate((test.attempts or [])[:-1], 1):
-        of_attempt: dict[str, list[Failed]] = {}
-        for target in attempt.target_statuses or ():
-            if target.error:
-                of_attempt[_name(target)] = [_failed(target, number)]
-        found.append(of_attempt)
-    return found
+    return [
+        {
+            _name(target): _failed(target, attempt.attempt + 1)
+            for target in attempt.target_statuses or ()
+            if target.error
+        }
+        for attempt in (test.attempts or ())[:-1]
+    ]
 
 
 def _name(target: TargetStatus) -> str:

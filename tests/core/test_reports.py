@@ -22,6 +22,7 @@ from tap.parser import Parser
 
 from contest_core import (
     ZERO_TIME,
+    AttemptStatus,
     JobEntry,
     JobReport,
     JobState,
@@ -60,12 +61,12 @@ ENTRY = JobEntry(
 )
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    target_statuses: list[TargetStatus] | None
-
-
-class Retried(TestStatus, frozen=True, kw_only=True):
-    attempts: list[Attempt] = msgspec.field(default_factory=list)
+def attempts_of(*failed: list[TargetStatus], first: int = 0) -> list[AttemptStatus]:
+    """Attempts with these targets, and one more, which a test tells of itself."""
+    return [
+        AttemptStatus(attempt=number, start_time=NOON, end_time=NOON, target_statuses=targets)
+        for number, targets in enumerate([*failed, None], first)
+    ]
 
 
 def target(
@@ -93,7 +94,7 @@ def failing(name: str, words: str = "exit status 7: no answer", **more: Any) -> 
     return target(name, "first", error=words, blame="test", **more)
 
 
-def boot(*targets: TargetStatus, name: str = "Boot", attempts: Sequence[Attempt] = ()) -> TestStatus:
+def boot(*targets: TargetStatus, name: str = "Boot", attempts: Sequence[AttemptStatus] = ()) -> TestStatus:
     steps = [
         TestStepStatus(
             job_id=7,
@@ -106,13 +107,13 @@ def boot(*targets: TargetStatus, name: str = "Boot", attempts: Sequence[Attempt]
         )
         for label in ("first", "last")
     ]
-    return Retried(
+    return TestStatus(
         job_id=7,
         run_id=1,
         test_name=name,
         test_step_statuses=steps,
         target_statuses=list(targets) or None,
-        attempts=list(attempts),
+        attempts=list(attempts) or None,
     )
 
 
@@ -269,8 +270,7 @@ def test_runs_are_told_apart() -> None:
 
 
 def test_a_flaky_pass_is_marked_in_the_way_that_junits_readers_know() -> None:
-    first = Attempt(target_statuses=[failing("a"), failing("b"), target("c")])
-    attempts = [first, Attempt(target_statuses=None)]
+    attempts = attempts_of([failing("a"), failing("b"), target("c")])
     results = of_job(
         7, job_of(run_of(boot(target("a"), failing("b"), target("c"), attempts=attempts)), flaky=True)
     )
@@ -287,6 +287,13 @@ def test_a_flaky_pass_is_marked_in_the_way_that_junits_readers_know() -> None:
     assert (found.tests, found.failures) == (3, 1)
     assert "flaky: true" in written(results, Format.TAP)
     assert "passed, flaky" in written(results, Format.MARKDOWN)
+
+
+def test_attempts_have_their_numbers_though_the_first_ones_are_not_kept() -> None:
+    test = boot(target("a"), failing("b"), attempts=attempts_of([failing("a")], [failing("a")], first=4900))
+    [suite] = of_run(run_of(test)).suites
+    assert [[each.attempt for each in case.earlier] for case in suite.cases] == [[4901, 4902], []]
+    assert [case.failure.attempt for case in suite.cases if case.failure] == [4903]
 
 
 @pytest.mark.parametrize(
@@ -377,7 +384,7 @@ NASTY = "a\x00\x1b[31m\x7f\x85\r\n\t<&>\"'--> ]]> \ud800 \ufffe \u202e \U0001f60
 @pytest.mark.skipif(XMLLINT is None, reason="xmllint is not installed")
 def test_xmllint_accepts_the_document_whatever_a_device_writes() -> None:
     output = Output(stdout=NASTY, stdout_size=1, stderr=NASTY, stderr_size=99999)
-    attempts = [Attempt(target_statuses=[failing("b", NASTY, output=output)]), Attempt(target_statuses=None)]
+    attempts = attempts_of([failing("b", NASTY, output=output)])
     test = boot(failing(NASTY, NASTY, output=output), target("b"), name=NASTY, attempts=attempts)
     status = job_of(run_of(test, skipped=[NASTY]), name=NASTY, state_err_msg=NASTY)
     check_with_xmllint(written(of_job(7, status, ENTRY), Format.JUNIT))
@@ -545,7 +552,7 @@ def test_a_cleanup_that_failed_for_many_targets_is_cut_and_stays_readable() -> N
 @pytest.mark.skipif(XMLLINT is None, reason="xmllint is not installed")
 def test_xmllint_accepts_whatever_a_device_writes_when_it_is_cleaned_up_after_retries() -> None:
     output = Output(stdout=NASTY, stdout_size=1, stderr=NASTY, stderr_size=99999)
-    attempts = [Attempt(target_statuses=[failing("a", NASTY, output=output)]), Attempt(target_statuses=None)]
+    attempts = attempts_of([failing("a", NASTY, output=output)])
     dirty = target(NASTY, "off", error=NASTY, blame=NASTY, output=output)
     results = of_job(7, job_of(run_of(cleaned(boot(target("a"), attempts=attempts), dirty)), flaky=True))
     check_with_xmllint(written(results, Format.JUNIT))

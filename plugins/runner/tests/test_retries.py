@@ -200,7 +200,9 @@ async def test_targets_that_cannot_be_had_are_asked_for_again(lab: Lab) -> None:
         status = await serving.run(job)
         assert (status["Verdict"], status["Flaky"]) == ("passed", True)
         attempts = the_test(status)["Attempts"]
-        assert [entry["TargetStatuses"][0]["Error"] for entry in attempts] == ["not yet", "not yet", ""]
+        first = [entry["TargetStatuses"][0] for entry in attempts]
+        assert [entry["Error"] for entry in first] == ["not yet", "not yet", ""]
+        assert [entry.get("Blame") for entry in first] == ["infrastructure", "infrastructure", None]
         asked.clear()
         job["TestDescriptors"][0]["RetryParameters"] = {"NumRetries": 1}
         status = await serving.run(job)

@@ -134,6 +134,8 @@ class Acquiring:
             if isinstance(error, AcquireFailed):
                 blame = Blame.PLUGIN if isinstance(error, _ManagerFault) else Blame.INFRASTRUCTURE
                 self._failed(job, attempt, storable(error), blame)
+                # Of attempts without an interval nothing else waits where the store falls behind.
+                await self._store.room()
             elif not isinstance(error, JobStopped):
                 raise
             return None
@@ -210,7 +212,7 @@ class Acquiring:
             attempt=attempt.number,
             payload=msgspec.json.encode({"Error": error, "Blame": blame.value}),
         )
-        _tree(job, attempt).acquire_failed(event, error, attempt.number)
+        _tree(job, attempt).acquire_failed(event, error, attempt.number, blame.value)
         attempt.outcome.fail(None, blame)
 
     # --- release

@@ -1,12 +1,14 @@
 """After a crash: how far a job had come, read from what it wrote.
 
 The events are the truth: an open `TargetIn` means "may have run", its absence "has not". From them the status of
-the run that was going on is made again, and where each target goes on.
+the run that was going on is made again, and where each target goes on. They are read page by page, twice where a run
+was going on: first for what the job has come to and where its last run begins, then that run alone. However many
+attempts it has had, in memory are a page, and what its status keeps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -15,8 +17,9 @@ from msgspec import Raw, Struct
 from contest_core import Blame, EventData, Header, JobEvent, Output, TargetInfo
 from contest_runner.flow import Progress
 from contest_runner.outcome import Outcome
-from contest_runner.status_tree import CLEANUP, LiveTarget, RunTree, StepsTree, TestTree
+from contest_runner.status_tree import CLEANUP, MAX_ATTEMPTS, LiveTarget, RunTree, StepsTree, TestTree
 from contest_runner.store import AcquisitionRow, EventRow, ReportRow
+from contest_runner.store.rows import Place
 from contest_runner.target import Target
 from contest_runner.times import moment
 
@@ -65,18 +68,22 @@ async def recover(
     `trees` makes the empty tests of a run; `judges` says whether a reporter's word counts for the verdict.
     """
     outcomes = _Outcomes(job)
-    events = await _events_of_last_run(job, outcomes)
+    run_id, run_start, position = 0, 0, 0
+    async for page in _pages(job, after=0):
+        for event in page:
+            _recount(job, event)
+            outcomes.apply(event)
+            if event.name == "RunStarted" and event.test is None:
+                run_id, run_start, position = event.run_id or 0, event.time, event.position
     await _recall_reports(job, judges)
     done = {run.run_id for run in await job.store.runs(job.id, last=1)}
-    run_id, run_start = _last_run(events)
     if run_id == 0 or run_id in done:
         outcomes.count()
         return Recovered(run_id=run_id + 1, run_start=0, tree=None, finished_tests=frozenset(), tests={})
-    replay = _Replay(job, run_id, trees(run_id), await job.store.acquisitions(job.id, run_id))
-    for event in events:
-        if event.run_id == run_id:
-            replay.apply(event)
-    tests = await replay.tests(outcomes)
+    replay = _Replay(job, run_id, trees(run_id), outcomes)
+    async for page in _pages(job, after=position):
+        await replay.apply(page)
+    tests = await replay.tests()
     outcomes.count(but=[job.plan.tests[number].name for number in tests])
     tree = RunTree(job.id, run_id, replay.trees, job.plan.skipped_tests, moment(run_start))
     return Recovered(
@@ -88,20 +95,14 @@ async def recover(
     )
 
 
-async def _events_of_last_run(job: Job, outcomes: _Outcomes) -> list[EventRow]:
-    """Reads all events, and keeps those from the last `RunStarted` on: of an endless job there are many."""
-    found: list[EventRow] = []
-    after = 0
+async def _pages(job: Job, *, after: int) -> AsyncIterator[Sequence[EventRow]]:
+    """The job's events behind a position of the feed."""
     while True:
         page = await job.store.events(job_id=job.id, after=after, limit=_PAGE)
-        for event in page:
-            _recount(job, event)
-            outcomes.apply(event)
-            if event.name == "RunStarted" and event.test is None:
-                found.clear()
-            found.append(event)
+        if page:
+            yield page
         if len(page) < _PAGE:
-            return found
+            return
         after = page[-1].position
 
 
@@ -156,13 +157,6 @@ async def _recall_reports(job: Job, judges: Callable[[ReportRow], bool]) -> None
             job.judged_no = job.judged_no or not report.success
 
 
-def _last_run(events: Sequence[EventRow]) -> tuple[int, int]:
-    for event in reversed(events):
-        if event.name == "RunStarted":
-            return event.run_id or 0, event.time
-    return 0, 0
-
-
 class _Attempt:
     """How far the targets of one attempt had come."""
 
@@ -185,28 +179,48 @@ class _Attempt:
 class _Replay:
     """Applies the events of one run to empty trees."""
 
-    def __init__(
-        self, job: Job, run_id: int, trees: list[TestTree], acquisitions: Sequence[AcquisitionRow]
-    ) -> None:
+    def __init__(self, job: Job, run_id: int, trees: list[TestTree], outcomes: _Outcomes) -> None:
+        """`outcomes` has seen all events: it knows which attempts are too long ago to be told."""
         self.trees = trees
         self.finished: set[int] = set()
         self._job = job
         self._run_id = run_id
+        self._outcomes = outcomes
         self._numbers = {tree.name: number for number, tree in enumerate(trees)}
-        self._rows = {(row.test_index, row.attempt): row for row in acquisitions}
+        self._rows: dict[Place, AcquisitionRow] = {}
+        """Of the attempts that begin in the page."""
         self._attempts: dict[int, _Attempt] = {}
         """By test, the last one that has begun."""
 
-    def apply(self, event: EventRow) -> None:
-        """One event, in the order of their sequence."""
+    async def apply(self, page: Sequence[EventRow]) -> None:
+        """Events in the order of their sequence."""
+        told = [(place, event) for event in page if (place := self._place(event)) is not None]
+        begun = {(number, attempt.number) for number, attempt in self._attempts.items()}
+        if places := {place for place, _ in told} - begun:
+            between = min(places), max(places)
+            rows = await self._job.store.acquisitions(self._job.id, self._run_id, between=between)
+            self._rows = {(row.test_index, row.attempt): row for row in rows}
+        for place, event in told:
+            self._apply(place, event)
+        self._rows = {}
+
+    def _place(self, event: EventRow) -> Place | None:
+        """Where an event belongs; None where the status does not tell of it."""
         number = self._numbers.get(event.test or "")
-        if number is None:
-            return
-        attempt = self._attempt(number, event)
+        if number is None or event.run_id != self._run_id:
+            return None
+        attempt = event.attempt or 0
+        last = self._outcomes.of(self.trees[number].name).attempt
+        return None if attempt <= last - MAX_ATTEMPTS else (number, attempt)
+
+    def _apply(self, place: Place, event: EventRow) -> None:
+        number = place[0]
+        attempt = self._attempt(place, event)
         tree = self.trees[number]
         if event.name == "TargetAcquireErr":
-            error = msgspec.json.decode(event.payload or "{}").get("Error", "")
-            tree.acquire_failed(self._shown(event, None), error, attempt.number)
+            payload = msgspec.json.decode(event.payload or "{}")
+            error, blame = payload.get("Error", ""), payload.get("Blame")
+            tree.acquire_failed(self._shown(event, None), error, attempt.number, blame)
             attempt.over = True
         elif event.name == "TargetReleased":
             tree.released(moment(event.time))
@@ -217,15 +231,15 @@ class _Replay:
             else:
                 self._apply_to_target(attempt, tree, attempt.progress, event)
 
-    async def tests(self, outcomes: _Outcomes) -> dict[int, RecoveredTest]:
+    async def tests(self) -> dict[int, RecoveredTest]:
         """The tests that go on."""
         found = {}
-        kept = await self._job.store.saved_states(self._job.id, self._run_id)
         for number, attempt in self._attempts.items():
             test = self._job.plan.tests[number]
-            outcome = outcomes.of(test.name)
+            outcome = self._outcomes.of(test.name)
             if not attempt.over:
-                saved = [row for row in kept if (row.test_index, row.attempt) == (number, attempt.number)]
+                place = number, attempt.number
+                saved = await self._job.store.saved_states(self._job.id, self._run_id, place=place)
                 found[number] = RecoveredTest(
                     attempt=attempt.number,
                     outcome=outcome,
@@ -242,14 +256,15 @@ class _Replay:
                 )
         return found
 
-    def _attempt(self, number: int, event: EventRow) -> _Attempt:
+    def _attempt(self, place: Place, event: EventRow) -> _Attempt:
         """The attempt of an event; where it is the first one of it, it begins."""
+        number, count = place
         attempt = self._attempts.get(number)
-        if attempt is not None and attempt.number == (event.attempt or 0):
+        if attempt is not None and attempt.number == count:
             return attempt
-        row = self._rows.get((number, event.attempt or 0))
+        row = self._rows.get(place)
         targets = () if row is None else msgspec.json.decode(row.targets, type=tuple[Target, ...])
-        self._attempts[number] = attempt = _Attempt(event.attempt or 0, targets)
+        self._attempts[number] = attempt = _Attempt(count, targets)
         if targets:
             infos = [target.info() for target in targets]
             self.trees[number].acquired(infos, attempt.number, moment(event.time))

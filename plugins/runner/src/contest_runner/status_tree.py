@@ -27,6 +27,15 @@ from contest_core import (
 CLEANUP: Final = "cleanup"
 """The phase of events of cleanup steps; that of the others is `test`, and no status says so."""
 
+MAX_ATTEMPTS: Final = 100
+"""Attempts of a test that a status has: the last ones."""
+
+MAX_EARLIER: Final = 10_000
+"""What those before the last one have in all: targets, events of these, and KiB of what commands wrote.
+
+The last but one is there whatever it has.
+"""
+
 
 class LiveTarget(TargetStatus, frozen=False, kw_only=True, gc=False):  # type: ignore[misc]  # msgspec can thaw what mypy cannot
     """One target in one step, as it goes. Nothing in it leads back to it, so the collector need not look."""
@@ -147,7 +156,7 @@ class StepsTree:
 
 
 class TestTree(StepsTree):
-    """One test in one run: its last attempt, and what became of the targets in those before."""
+    """One test in one run: its last attempt, and what became of the targets in some of those before."""
 
     __test__ = False
 
@@ -159,7 +168,9 @@ class TestTree(StepsTree):
         self.attempt = LiveAttempt(attempt=0, start_time=ZERO_TIME, end_time=ZERO_TIME, target_statuses=None)
         """The last one that has begun."""
         self.earlier: list[LiveAttempt] = []
-        """Those before it."""
+        """Those before it, as far as a status has them; what happened in all others is in the events."""
+        self._sizes: list[int] = []
+        """How much of `MAX_EARLIER` each of those takes."""
         self.status = LiveTest(
             job_id=job_id,
             run_id=run_id,
@@ -176,7 +187,7 @@ class TestTree(StepsTree):
         self.cleanup.take(targets)
         self._show()
 
-    def acquire_failed(self, event: JobEvent, error: str, attempt: int) -> None:
+    def acquire_failed(self, event: JobEvent, error: str, attempt: int, blame: str | None) -> None:
         """The targets could not be had, and that was the attempt: ConTest's entry without a target."""
         if attempt != self.attempt.attempt:
             self._begin(attempt, event.emit_time)
@@ -187,6 +198,7 @@ class TestTree(StepsTree):
         entry = self.status_of(None, event.emit_time)
         entry.out_time = event.emit_time
         entry.error = error
+        entry.blame = blame
         entry.events = [event]
         self.last = [*self.last, entry]
         self.attempt.end_time = event.emit_time
@@ -199,17 +211,34 @@ class TestTree(StepsTree):
     def restore(self, attempt: LiveAttempt, earlier: Sequence[LiveAttempt]) -> None:
         """The attempts are these; what became of the targets in the last one is here already."""
         self.attempt, self.earlier = attempt, list(earlier)
+        self._sizes = [_size(each) for each in earlier]
         self._show()
 
     def _begin(self, attempt: int, time: datetime) -> None:
-        if attempt != self.attempt.attempt:
-            self.earlier.append(self.attempt)
+        # After an interruption the first one that begins here need not be the first of all.
+        if attempt != self.attempt.attempt and self.attempt.start_time != ZERO_TIME:
+            self._keep(self.attempt)
         self.attempt = LiveAttempt(attempt=attempt, start_time=time, end_time=ZERO_TIME, target_statuses=None)
+
+    def _keep(self, attempt: LiveAttempt) -> None:
+        self.earlier.append(attempt)
+        self._sizes.append(_size(attempt))
+        while len(self.earlier) >= MAX_ATTEMPTS or (self.earlier[1:] and sum(self._sizes) > MAX_EARLIER):
+            del self.earlier[0], self._sizes[0]
 
     def _show(self) -> None:
         self.status.target_statuses = self.attempt.target_statuses = self.last or None
         if self.earlier:
             self.status.attempts = [*self.earlier, self.attempt]
+
+
+def _size(attempt: LiveAttempt) -> int:
+    return sum(
+        1
+        + len(status.events or ())
+        + (0 if status.output is None else (len(status.output.stdout) + len(status.output.stderr)) // 1024)
+        for status in attempt.target_statuses or ()
+    )
 
 
 class RunTree:

@@ -11,7 +11,7 @@ from itertools import starmap
 from typing import Any
 
 from msgspec import structs
-from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, literal_column, select, tuple_
 
 from contest_runner.store import schema
 from contest_runner.store.database import Prepared
@@ -20,6 +20,7 @@ from contest_runner.store.rows import (
     EventRow,
     IntentRow,
     JobRow,
+    Place,
     ReportRow,
     RunRow,
     SavedState,
@@ -155,18 +156,25 @@ def reports(connection: Connection, job_id: int, run_id: int | None) -> list[Rep
     return [ReportRow(**row._mapping) for row in connection.execute(statement.where(*conditions))]
 
 
-def acquisitions(connection: Connection, job_id: int, run_id: int | None) -> list[AcquisitionRow]:
-    """Of one run or of all, in the order of run, test and attempt."""
+def acquisitions(
+    connection: Connection, job_id: int, run_id: int | None, between: tuple[Place, Place] | None
+) -> list[AcquisitionRow]:
+    """Of one run or of all, in the order of run, test and attempt; `between` are the first and the last of a run."""
     table = schema.acquisitions.c
     conditions = [table.job_id == job_id] + ([] if run_id is None else [table.run_id == run_id])
+    if between is not None:
+        place = tuple_(table.test_index, table.attempt)
+        conditions += [place >= tuple_(*between[0]), place <= tuple_(*between[1])]
     statement = _of(schema.acquisitions).order_by(table.run_id, table.test_index, table.attempt)
     return [AcquisitionRow(**row._mapping) for row in connection.execute(statement.where(*conditions))]
 
 
-def saved_states(connection: Connection, job_id: int, run_id: int) -> list[SavedState]:
-    """What the steps of a run that has not ended saved."""
+def saved_states(connection: Connection, job_id: int, run_id: int, place: Place | None) -> list[SavedState]:
+    """What the steps of a run that has not ended saved; all of them, or those of one attempt."""
     table = schema.saved_states.c
     statement = _of(schema.saved_states).where(table.job_id == job_id, table.run_id == run_id)
+    if place is not None:
+        statement = statement.where(table.test_index == place[0], table.attempt == place[1])
     return [SavedState(**row._mapping) for row in connection.execute(statement)]
 
 

@@ -7,6 +7,7 @@ gives; the store does not interpret them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -179,6 +180,10 @@ class ReportRow(Struct, frozen=True, kw_only=True):
     success: bool
     data: str
     """JSON."""
+
+
+Place: TypeAlias = tuple[int, int]
+"""Where in a run: the index of a test, and an attempt of it."""
 
 
 class AcquisitionRow(Struct, frozen=True, kw_only=True):

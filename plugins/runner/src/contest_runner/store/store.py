@@ -33,6 +33,7 @@ from contest_runner.store.rows import (
     Lease,
     NewJob,
     NewRun,
+    Place,
     ReportRow,
     RunRow,
     SavedState,
@@ -310,13 +311,15 @@ class Store:
         """A job's reports, of all runs or of one (0: the final ones), by run and reporter."""
         return await self.read(lambda connection: queries.reports(connection, job_id, run_id))
 
-    async def acquisitions(self, job_id: int, run_id: int | None = None) -> list[AcquisitionRow]:
-        """The targets of a job's attempts, by run, test and attempt."""
-        return await self.read(lambda connection: queries.acquisitions(connection, job_id, run_id))
+    async def acquisitions(
+        self, job_id: int, run_id: int | None = None, *, between: tuple[Place, Place] | None = None
+    ) -> list[AcquisitionRow]:
+        """The targets of a job's attempts, by run, test and attempt; `between` are the first and the last of a run."""
+        return await self.read(lambda connection: queries.acquisitions(connection, job_id, run_id, between))
 
-    async def saved_states(self, job_id: int, run_id: int) -> list[SavedState]:
-        """What steps saved in a run that has not ended."""
-        return await self.read(lambda connection: queries.saved_states(connection, job_id, run_id))
+    async def saved_states(self, job_id: int, run_id: int, *, place: Place | None = None) -> list[SavedState]:
+        """What steps saved in a run that has not ended; all of them, or those of one attempt."""
+        return await self.read(lambda connection: queries.saved_states(connection, job_id, run_id, place))
 
     async def events(
         self, *, job_id: int | None = None, after: int = 0, limit: int, until: int | None = None
