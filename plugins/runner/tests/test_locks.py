@@ -178,6 +178,50 @@ async def test_a_release_that_fails_or_hangs_fails_the_job_and_frees_its_locks(l
             assert "TargetReleased" in await serving.names(number)
 
 
+async def test_a_release_that_hangs_has_the_grace_of_a_stop_once_somebody_is_in_a_hurry(lab: Lab) -> None:
+    began = asyncio.Event()
+
+    class Hangs(Manager):
+        async def release(self, targets: Any, parameters: Any, context: Any) -> None:
+            began.set()
+            await asyncio.sleep(1000)
+
+    lab.add("target_managers", "made", Hangs)
+    async with lab.server(stop_grace="300ms") as serving:
+        job = await serving.start(managed())
+        await asyncio.wait_for(began.wait(), 5)
+        serving.manager.hurry()
+        await serving.stop(job)
+        serving.manager.hurry()
+        status = await asyncio.wait_for(serving.ended(job), 3)
+        assert status["State"] == "JobStateCancelled"
+        assert await serving.locks() == {}
+        assert "TargetReleased" in await serving.names(job)
+
+
+async def test_a_stop_alone_does_not_shorten_a_release_and_a_hurry_leaves_it_the_grace(lab: Lab) -> None:
+    released: list[str] = []
+    began = asyncio.Event()
+
+    class Slow(Manager):
+        async def release(self, targets: Any, parameters: Any, context: Any) -> None:
+            began.set()
+            await asyncio.sleep(0.5)
+            released.extend(target.id for target in targets)
+
+    lab.add("target_managers", "made", Slow)
+    for grace, hurried in (("100ms", False), ("5s", True)):
+        async with lab.server(stop_grace=grace) as serving:
+            job = await serving.start(managed())
+            await asyncio.wait_for(began.wait(), 5)
+            began.clear()
+            await serving.stop(job)
+            if hurried:
+                serving.manager.hurry()
+            assert (await serving.ended(job))["State"] == "JobStateCancelled"
+    assert len(released) == 2
+
+
 async def test_an_acquisition_that_hangs_fails_the_job(lab: Lab) -> None:
     class Hangs(Manager):
         async def acquire(self, parameters: Any, context: Any) -> Any:

@@ -17,7 +17,15 @@ from msgspec import Struct
 from contest_core import Blame
 from contest_core.settings import format_duration
 from contest_runner.attempt import Attempt
-from contest_runner.bounded import STUBBORN, JobStopped, PluginFault, TooLate, guarded, while_running
+from contest_runner.bounded import (
+    STUBBORN,
+    JobStopped,
+    PluginFault,
+    TooLate,
+    guarded,
+    leave_behind,
+    while_running,
+)
 from contest_runner.catalog import Catalog
 from contest_runner.faults import describe, storable
 from contest_runner.job import Job, JobFailed
@@ -109,7 +117,9 @@ class _JobLocker:
 class Acquiring:
     """Acquires and releases for all jobs of a store."""
 
-    def __init__(self, store: Store, locker: Locker, catalog: Catalog) -> None:
+    def __init__(self, store: Store, locker: Locker, catalog: Catalog, *, stop_grace: float) -> None:
+        """`stop_grace` is what a release has, in seconds, once somebody is in a hurry."""
+        self._stop_grace = stop_grace
         self._store = store
         self._locker = locker
         self._catalog = catalog
@@ -246,8 +256,7 @@ class Acquiring:
     async def _give_back(
         self, job: Job, test: TestPlan, given: TargetManager[Any, Any] | None, targets: Sequence[Target]
     ) -> None:
-        timeout = job.plan.release_timeout
-        patience = seconds(timeout)
+        patience = seconds(job.plan.release_timeout)
         context = ReleaseContext(
             job_id=job.id, deadline=asyncio.get_running_loop().time() + patience, log=job.log
         )
@@ -263,18 +272,34 @@ class Acquiring:
             # Much of what is released needs nothing but one turn of the loop.
             await asyncio.sleep(0)
             if not task.done():
-                await asyncio.wait([task], timeout=max(0.0, patience))
+                await self._patiently(job, task, patience)
         finally:
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task], timeout=STUBBORN)
+            if not task.done():
+                leave_behind(job, task)
         if not task.done() or task.cancelled():
-            raise JobFailed(f"target manager release timed out after {format_duration(timeout)}")
+            late = f"timed out after {format_duration(job.plan.release_timeout)}"
+            raise JobFailed(f"target manager release {'was given up' if job.urgent.is_set() else late}")
         error = task.exception()
         if isinstance(error, AcquireFailed):
             blame = Blame.PLUGIN if isinstance(error, _ManagerFault) else Blame.INFRASTRUCTURE
             raise JobFailed(f"failed to release targets: {storable(error)}", blame=blame) from None
         task.result()
+
+    async def _patiently(self, job: Job, task: asyncio.Future[None], patience: float) -> None:
+        """Waits for a release: as long as the job wants, or the grace of a stop from when somebody is in a hurry."""
+        end = asyncio.get_running_loop().time() + patience
+        urgent = asyncio.ensure_future(job.urgent.wait())
+        try:
+            both: list[asyncio.Future[Any]] = [task, urgent]
+            await asyncio.wait(both, timeout=max(0.0, patience), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done() and urgent.done():
+                left = end - asyncio.get_running_loop().time()
+                await asyncio.wait([task], timeout=max(0.0, min(left, self._stop_grace)))
+        finally:
+            urgent.cancel()
 
 
 async def _blamed(job: Job, what: str, work: Coroutine[Any, Any, T]) -> T:

@@ -65,12 +65,17 @@ async def while_running(
     if not ended_by_us:
         return task.result()
     if not task.done():
-        job.log.error("%s did not end when it was cancelled: it is left behind", task)
-        task.add_done_callback(_seen)
-        disown(task)
+        leave_behind(job, task)
     elif not task.cancelled() and task.exception() is None:
         return task.result()
     raise TooLate if job.stopping.why is None else JobStopped
+
+
+def leave_behind(job: Job, task: asyncio.Future[Any]) -> None:
+    """Waits no longer for what does not end though it is cancelled, and says so."""
+    job.log.error("%s did not end when it was cancelled: it is left behind", task)
+    task.add_done_callback(_seen)
+    disown(task)
 
 
 def disown(task: asyncio.Future[Any]) -> None:

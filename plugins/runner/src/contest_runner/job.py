@@ -77,6 +77,8 @@ class Job:
         self.stopping = Stopping()
         self.hurried = False
         """Once it is stopped, nobody waits for what does not obey, and not for long for a cleanup."""
+        self.urgent = asyncio.Event()
+        """It is stopped and hurried."""
         self.drained = asyncio.Event()
         """An endless job ends after its current run."""
         self._waiter: Waiter | None = None

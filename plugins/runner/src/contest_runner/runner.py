@@ -57,7 +57,8 @@ class Runner:
         self._supervisor = supervisor
         self._stop_grace = stop_grace
         self._changed = changed
-        self._attempts = Attempts(store, Acquiring(store, locker, catalog), stop_grace=stop_grace)
+        acquiring = Acquiring(store, locker, catalog, stop_grace=stop_grace)
+        self._attempts = Attempts(store, acquiring, stop_grace=stop_grace)
         self._reporting = Reporting(store, catalog, stop_grace=stop_grace)
 
     def admit(
@@ -126,13 +127,17 @@ class Runner:
             attempt.lose(targets)
 
     def hurry(self) -> None:
-        """Cancels, of every job that stops now or later, the steps that have not obeyed, and its cleanup."""
+        """Cancels, of every job that stops now or later, the steps that have not obeyed, and its cleanup.
+
+        To give targets back it has no more than the grace of a stop.
+        """
         for job in list(self.jobs.values()):
             job.hurried = True
             if job.stopping.why is not None:
                 self._hurry(job)
 
     def _hurry(self, job: Job) -> None:
+        job.urgent.set()
         self._cancel_steps(job)
         if job.cleanup is not None:
             job.cleanup.hurry()
