@@ -123,7 +123,10 @@ class _Outcomes:
 
     def of(self, test: str) -> Outcome:
         """Of a test in the last run."""
-        return self._outcomes.setdefault(test, Outcome())
+        found = self._outcomes.get(test)
+        if found is None:
+            found = self._outcomes[test] = Outcome()
+        return found
 
     def apply(self, event: EventRow) -> None:
         """One event, in the order of their sequence."""
@@ -187,6 +190,8 @@ class _Replay:
         self._run_id = run_id
         self._outcomes = outcomes
         self._numbers = {tree.name: number for number, tree in enumerate(trees)}
+        self._forgotten = [outcomes.of(tree.name).attempt - MAX_ATTEMPTS for tree in trees]
+        """By test, the last attempt of which the status does not tell."""
         self._rows: dict[Place, AcquisitionRow] = {}
         """Of the attempts that begin in the page."""
         self._attempts: dict[int, _Attempt] = {}
@@ -210,8 +215,7 @@ class _Replay:
         if number is None or event.run_id != self._run_id:
             return None
         attempt = event.attempt or 0
-        last = self._outcomes.of(self.trees[number].name).attempt
-        return None if attempt <= last - MAX_ATTEMPTS else (number, attempt)
+        return None if attempt <= self._forgotten[number] else (number, attempt)
 
     def _apply(self, place: Place, event: EventRow) -> None:
         number = place[0]
