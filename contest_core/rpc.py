@@ -14,14 +14,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 from msgspec import Raw
 
 from contest_core.api import API
 from contest_core.caller import Caller
-from contest_core.errors import ContestError, InternalError, InvalidMessage, InvalidParameters, TooLarge
+from contest_core.errors import (
+    ContestError,
+    InternalError,
+    InvalidMessage,
+    InvalidParameters,
+    TooLarge,
+    TooManyRequests,
+)
 from contest_core.responses import (
     RESPONSE_TYPE_TO_NAME,
     EncodedJSON,
@@ -49,12 +56,25 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 MAX_BATCH: Final = 1000
 """How many requests one batch may have, unless the transport says otherwise."""
 
+LARGE_ANSWER: Final = 64 * 1024
+"""Bytes of an answer that are not worth counting."""
+
 _WATCHING: Final = frozenset(("watch", "unwatch"))
 """Methods of the session itself."""
 
 _ASK_FOR_LESS: Final = (
     "ask for a `run`, a `test` or a `target`, or without `events`; in a batch, for fewer at once"
 )
+
+
+class Budget(Protocol):
+    """Bytes of large answers that several sessions may hold together until their peers take them."""
+
+    def take(self, size: int) -> bool:
+        """Counts so many bytes more; false, and they are counted all the same, where that is too much."""
+
+    def give_back(self, size: int) -> None:
+        """Counts them no longer."""
 
 
 class _Opened(bytes):
@@ -74,7 +94,7 @@ class Session:
     With a `concurrency` of 1 the requests, also those of a batch, are carried out one after another and
     answered in their order; else so many at once, and answered as they end. `max_answer` is in bytes of one
     message; an answer beyond it becomes the error `too_large`. `max_batch` is a number of requests, `max_watches`
-    one of watches that go on at once.
+    one of watches that go on at once. An answer for which the `budget` has no room becomes `too_many_requests`.
     """
 
     def __init__(
@@ -87,6 +107,7 @@ class Session:
         max_answer: int = MAX_ANSWER_BYTES,
         max_batch: int = MAX_BATCH,
         max_watches: int = MAX_WATCHES,
+        budget: Budget | None = None,
         log: logging.Logger | logging.LoggerAdapter[logging.Logger] | None = None,
     ) -> None:
         self._api = api
@@ -95,6 +116,8 @@ class Session:
         self._concurrency = concurrency
         self._max_answer = max_answer
         self._max_batch = max_batch
+        self._budget = budget
+        self._held = 0
         self._log = log or logging.getLogger("contest.rpc")
         self._subscriptions = Subscriptions(api, self._deliver, limit=max_watches, log=self._log)
         self._accepting = True
@@ -133,7 +156,7 @@ class Session:
                 await self._begin(self._respond(request))
             # Not `_respond`: this is nearly every request's way, and a layer less is a tenth of its price.
             elif (answer := await self._answer(request)) is not None:
-                await self._deliver(answer)
+                await self._deliver(answer, len(answer))
                 if type(answer) is _Opened:
                     answer.subscription.begin()
         finally:
@@ -176,6 +199,7 @@ class Session:
             if self._tasks:
                 self.cancel()
                 await asyncio.wait(self._tasks)
+            self._release(self._held)
         if self._failure is not None:
             raise self._failure
 
@@ -184,7 +208,7 @@ class Session:
     async def _respond(self, request: Request | Malformed) -> None:
         answer = await self._answer(request)
         if answer is not None:
-            await self._deliver(answer)
+            await self._deliver(answer, len(answer))
             if type(answer) is _Opened:
                 answer.subscription.begin()
 
@@ -215,10 +239,12 @@ class Session:
     async def _respond_in(self, batch: Batch, position: int, request: Request | Malformed) -> None:
         answer = await self._answer(request)
         if answer is not None and batch.size + len(answer) > self._max_answer:
+            if len(answer) > LARGE_ANSWER:
+                self._release(len(answer))
             answer = self._too_large(bytes(request.id) or NULL)
         batch.put(position, answer)
         if not batch.missing and batch.size:
-            await self._deliver(batch.encode())
+            await self._deliver(batch.encode(), *(len(each) for each in batch.answers if each is not None))
             for each in batch.answers:
                 if type(each) is _Opened:
                     each.subscription.begin()
@@ -267,28 +293,56 @@ class Session:
 
     # --- answering
 
-    async def _deliver(self, message: bytes) -> None:
-        while self._sending:
-            self._changed.clear()
-            await self._changed.wait()
-        if self._gone:
-            return
-        self._sending = True
+    async def _deliver(self, message: bytes, *sizes: int) -> None:
+        """Sends a message; `sizes` are of the answers in it."""
         try:
-            await self._send(message)
-        except OSError as error:
-            self._log.debug("the peer is gone: %s", error)
-            self.cancel()
+            while self._sending:
+                self._changed.clear()
+                await self._changed.wait()
+            if self._gone:
+                return
+            self._sending = True
+            try:
+                await self._send(message)
+            except OSError as error:
+                self._log.debug("the peer is gone: %s", error)
+                self.cancel()
+            finally:
+                self._sending = False
+                self._changed.set()
         finally:
-            self._sending = False
-            self._changed.set()
+            if self._held:
+                self._release(sum(size for size in sizes if size > LARGE_ANSWER))
 
     def _encode(self, response: Response[Any], identity: bytes) -> bytes:
         if response.error is not None:
             answer = self._refusal(response.error, identity, response)
         else:
             answer = b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (identity, encode(response))
-        return answer if len(answer) <= self._max_answer else self._too_large(identity)
+        size = len(answer)
+        if size > self._max_answer:
+            return self._too_large(identity)
+        if size > LARGE_ANSWER and identity and not self._hold(size):
+            reason = "large answers wait for their readers: take those first, or ask for less at once"
+            return self._refusal(TooManyRequests(reason=reason, retry_after=1), identity)
+        return answer
+
+    def _hold(self, size: int) -> bool:
+        """Counts a large answer until it is sent; false where there is no room for it."""
+        if self._budget is None or self._gone:
+            return True
+        if not self._budget.take(size):
+            self._budget.give_back(size)
+            return False
+        self._held += size
+        return True
+
+    def _release(self, size: int) -> None:
+        """Counts it no longer. What came by other ways than `_encode` was not counted."""
+        if self._budget is not None:
+            size = min(size, self._held)
+            self._held -= size
+            self._budget.give_back(size)
 
     def _fault(self, request: Request, caller: Caller | None, identity: bytes) -> bytes:
         request_id = caller.request_id if caller is not None else "-"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 from typing import Any
 
 import pytest
@@ -269,32 +268,47 @@ async def test_a_slow_but_steady_reader_gets_everything_and_is_not_taken_for_dea
                 await asyncio.sleep(0.02)
 
 
-async def test_large_answers_that_nobody_takes_are_bounded_together(serve: Any) -> None:
+@pytest.mark.parametrize("connections", [1, 6])
+async def test_large_answers_that_nobody_takes_are_bounded_together(serve: Any, connections: int) -> None:
     async with serve(max_request=1_000_000, max_buffered=2_500_000) as running:
         running.manager.size = 1_000_000
-        wires = [await running.open() for _ in range(6)]
-        for wire in wires:
-            wire.take_nothing()
-            wire.ask("status", 1, jobID=1)
+        wires = [await running.open() for _ in range(connections)]
+        for number in range(6):
+            wires[number % connections].take_nothing()
+            wires[number % connections].ask("status", 1, jobID=1)
         await until(lambda: len(running.manager.asked) == 6)
-        # Whoever is refused is told so; that is behind what it has to take first.
-        ends = await asyncio.gather(*(_end(wire) for wire in wires))
-        assert 1 <= ends.count(1013) <= 4
-        assert ends.count("answered") >= 2
-        await still_served(running)
+        await asyncio.sleep(0.05)
+        answers = []
+        for number in range(6):
+            wires[number % connections].take()
+            answers.append(await wires[number % connections].message())
+        refused = [answer["error"]["data"]["Code"] for answer in answers if "error" in answer]
+        assert 1 <= len(refused) <= 4
+        assert set(refused) == {"too_many_requests"}
+        # What was held is given back.
+        wires[0].ask("status", 1, jobID=1)
+        assert "result" in await wires[0].message()
 
 
-async def _end(wire: Any) -> Any:
-    await asyncio.sleep(0.05)
-    wire.take()
-    parts = 0
-    while True:
-        opcode, payload, fin = await wire.frame()
-        if opcode == CLOSE:
-            return struct.unpack("!H", payload[:2])[0]
-        parts += len(payload)
-        if opcode in (TEXT, CONTINUATION) and fin:
-            return "answered" if parts > 1_000_000 else "refused"
+async def test_what_large_answers_of_batches_take_is_given_back_however_they_end(serve: Any) -> None:
+    def batch(*jobs: int) -> bytes:
+        return b"[%b]" % b",".join(running.request("status", job, jobID=job) for job in jobs)
+
+    async with serve(max_request=1_000_000, max_buffered=2_500_000, max_answer=2_100_000) as running:
+        running.manager.size = 1_000_000
+        for jobs, kinds in (((1, 1), ["result", "result"]), ((1, 1, 1), ["result", "result", "error"])):
+            for _ in range(3):
+                wire = await running.open()
+                wire.text(batch(*jobs))
+                assert [kind for answer in await wire.message() for kind in answer if kind in kinds] == kinds
+                wire.text(batch(1, 7))
+                async with asyncio.timeout(WAIT):
+                    await running.manager.arrived.wait()
+                wire.close()
+                async with asyncio.timeout(WAIT):
+                    await running.manager.cancelled.wait()
+                running.manager.arrived.clear()
+                running.manager.cancelled.clear()
 
 
 async def test_large_requests_are_bounded_together_and_given_back(serve: Any) -> None:

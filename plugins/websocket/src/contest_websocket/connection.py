@@ -206,17 +206,10 @@ class Connection(ServerConnection):
             self.transport.write(b"".join(frames))
 
     async def _send_large(self, message: bytes) -> None:
-        size = len(message)
-        budget = self._shared.budget
         try:
-            if not budget.take(size):
-                self._busy()
-                raise ConnectionAbortedError("large answers to all peers are over max_buffered")
             await self.send(_slices(message), text=True)
         except ConnectionClosed as error:
             raise ConnectionAbortedError(str(error)) from error
-        finally:
-            budget.give_back(size)
 
     async def _leave(self, code: CloseCode, reason: str) -> None:
         """Says goodbye, and returns when the connection is closed."""
@@ -228,11 +221,6 @@ class Connection(ServerConnection):
         if not self._leaving and self.state is State.OPEN:
             self._leaving = True
             self._shared.spawn(self._leave(code, reason))
-
-    def _busy(self) -> None:
-        self._part(
-            CloseCode.TRY_AGAIN_LATER, "large messages of all peers are over max_buffered: come back later"
-        )
 
     # --- called by the event loop
 
@@ -333,7 +321,8 @@ class Connection(ServerConnection):
         if change < 0:
             self._shared.budget.give_back(-change)
         elif not self._shared.budget.take(change):
-            self._busy()
+            reason = "large requests of all peers are over max_buffered: come back later"
+            self._part(CloseCode.TRY_AGAIN_LATER, reason)
 
     def _refuse_head(self) -> None:
         words = f"The opening request has more than {MAX_HEAD:,} bytes.\n"

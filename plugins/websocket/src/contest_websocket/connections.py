@@ -88,6 +88,7 @@ class Connections:
             max_answer=int(settings.max_answer),
             max_batch=settings.max_batch,
             max_watches=settings.max_watches,
+            budget=self.budget,
             log=self._context.log,
         )
 

@@ -36,7 +36,7 @@ class WebsocketSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     max_answer: ByteSize = ByteSize("64MiB")
     """Size of an answer; beyond it the error says how to ask for less."""
     max_buffered: ByteSize = ByteSize("256MiB")
-    """Large requests that come and large answers that go, of all connections together; beyond, code 1013."""
+    """Large requests that come and large answers that go, of all connections together; beyond, they are refused."""
     max_batch: Count = 1000
     """How many requests a batch may have."""
     max_watches: Count = 64
