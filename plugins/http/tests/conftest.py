@@ -181,7 +181,7 @@ class Wire:
 class Running:
     """A server with one HTTP listener, and the connections to it."""
 
-    def __init__(self, server: Server, manager: Manager) -> None:
+    def __init__(self, server: Server, manager: Any) -> None:
         self.server = server
         self.manager = manager
         self.url = server.addresses["http"][0]
@@ -225,10 +225,15 @@ def serve() -> Serve:
 
     @asynccontextmanager
     async def serving(
-        *, token: bool = False, allow_anonymous: bool = False, event_timeout: float = 3.0, **settings: Any
+        *,
+        manager: JobManager | None = None,
+        token: bool = False,
+        allow_anonymous: bool = False,
+        event_timeout: float = 3.0,
+        **settings: Any,
     ) -> AsyncIterator[Running]:
         before = asyncio.all_tasks()
-        manager = Manager()
+        manager = manager or Manager()
         async with open_server(
             manager,
             listeners={"http": HttpListener(HttpSettings(**{"port": 0} | settings))},
@@ -240,7 +245,8 @@ def serve() -> Serve:
             try:
                 yield running
             finally:
-                manager.release.set()
+                if isinstance(manager, Manager):
+                    manager.release.set()
                 for wire in running.wires:
                     wire.close()
         assert asyncio.all_tasks() == before

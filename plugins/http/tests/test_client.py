@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from contest_core.client import ClientOptions, Contest, connect
-from contest_core.errors import ConnectionLost, ContestError, TooLarge, Unreachable, Unsupported
+from contest_core.errors import ConnectionLost, ContestError, TooLarge, Unreachable
 from contest_core.status import JobQuery, JobState
 from contest_http.client import HttpClient
 
@@ -218,9 +218,3 @@ async def test_a_proxy_of_the_environment_is_not_asked_for_loopback(
     async with client("http://lab.example:1") as opened:
         with pytest.raises(Unreachable):
             await opened.call("version", {})
-
-
-async def test_watch_is_not_on_this_wire_yet(serve: Any) -> None:
-    async with serve() as running, client(running.url) as opened:
-        with pytest.raises(Unsupported):
-            opened.watch({})

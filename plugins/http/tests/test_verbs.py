@@ -242,8 +242,9 @@ async def test_a_timeout_is_504(serve: Any) -> None:
     assert (reply.status, reply.code) == (504, "timeout")
 
 
-async def test_watch_is_not_on_this_wire_yet(serve: Any) -> None:
+async def test_a_watch_by_post_is_refused_and_told_where_it_is(serve: Any) -> None:
     async with serve() as running:
         reply = await running.post("/watch", "requestor=me")
     assert (reply.status, reply.code) == (200, "unsupported")
     assert (reply.json["Type"], reply.json["ServerID"]) == ("ResponseTypeWatch", "lab-1")
+    assert reply.json["Error"] == "POST /watch is not offered by HTTP, which has GET /events"

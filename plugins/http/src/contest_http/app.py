@@ -1,7 +1,7 @@
 """The ASGI application: a request to a verb and its parameters, the API's answer to bytes.
 
-Called by `GuardedProtocol` with whole requests, one task each; calls the API. It knows nothing of sockets. Here is
-the one exception boundary of a request.
+Called by `GuardedProtocol` with whole requests, one task each; calls the API, and gives a watch to a `Feed`. It knows
+nothing of sockets. Here are the exception boundaries of a request, one for verbs and one for `/events`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from contest_core.caller import Bearer, Caller, Principal
-from contest_core.errors import ContestError, InternalError, TooLarge
-from contest_core.responses import encode
-from contest_http.forms import read_parameters
+from contest_core.errors import ContestError, InternalError, TooLarge, Unsupported
+from contest_core.responses import Response, ResponseType, encode
+from contest_http.feed import Feed
+from contest_http.forms import parse_form, read_parameters
 from contest_http.guards import ONLY_POST, ONLY_POST_HEADERS
 from contest_http.protocol import answer_headers
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from contest_http.connections import Budget
     from contest_http.settings import HttpSettings
 
-LATER: Final = ("/events", "/metrics", "/openapi.json")
+EVENTS: Final = "/events"
+"""Where GET finds `watch`."""
+
+LATER: Final = ("/metrics", "/openapi.json")
 """Paths that have a meaning for GET, but not in this version."""
 
 SLICE: Final = 256 * 1024
@@ -38,6 +42,8 @@ _WAIT: Final = re.compile(rb"(?:^|[\s,;])wait\s*=\s*([0-9]{1,6})\b", re.IGNORECA
 ASK_FOR_LESS: Final = "ask for one `run`, `test` or `target`, or with `events=false`"
 
 JSON: Final = (b"content-type", b"application/json")
+
+_ALLOWED_HEADERS: Final = b"authorization, content-type, last-event-id, prefer, traceparent, x-request-id"
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -57,6 +63,11 @@ class Application:
         if scope["method"] == "POST":
             message: Any = await receive()
             status, headers, body = await self._ask(scope, fields, message["body"])
+        elif scope["path"] == EVENTS and scope["method"] in ("GET", "HEAD"):
+            refused = await self._watch(scope, fields, send)
+            if refused is None:
+                return
+            status, headers, body = refused
         else:
             status, headers, body = self._look(scope["method"], scope["path"], fields)
         if b"origin" in fields:
@@ -74,18 +85,16 @@ class Application:
     ) -> tuple[int, Headers, bytes]:
         caller = self._caller(scope, fields)
         try:
-            authorization = fields.get(b"authorization")
-            principal = await self._api.authenticate(
-                *_credentials(authorization), listener=caller.listener, peer=caller.peer
-            )
-            if principal is not None:
-                caller = self._caller(scope, fields, principal=principal, request_id=caller.request_id)
+            caller = await self._authenticated(scope, fields, caller)
             content_type = fields.get(b"content-type")
             if len(body) > SLICE:
                 parameters = await asyncio.to_thread(read_parameters, content_type, body)
             else:
                 parameters = read_parameters(content_type, body)
-            encoded = encode(await self._api.call(caller, scope["path"].lstrip("/"), parameters))
+            answer = await self._api.call(caller, scope["path"].lstrip("/"), parameters)
+            if answer.type is ResponseType.WATCH:
+                answer = self._no_watch(Unsupported(what="POST /watch", by="HTTP, which has GET /events"))
+            encoded = encode(answer)
             if len(encoded) > self._max_answer:
                 raise TooLarge(
                     what="the answer",
@@ -100,10 +109,50 @@ class Application:
         except Exception:
             self._context.log.exception("request %s to %.40s failed", caller.request_id, scope["path"])
             return _refused(InternalError(request_id=caller.request_id), caller)
-        headers = [JSON, (b"content-length", b"%d" % len(encoded))]
-        if b"x-request-id" in fields:
-            headers.append((b"x-request-id", caller.request_id.encode()))
+        headers = [JSON, (b"content-length", b"%d" % len(encoded)), *_request_id(fields, caller)]
         return 200, headers, encoded
+
+    # --- a watch
+
+    async def _watch(
+        self, scope: HTTPScope, fields: dict[bytes, bytes], send: ASGISendCallable
+    ) -> tuple[int, Headers, bytes] | None:
+        """Answers with a feed; gives the refusal, where it is not begun."""
+        caller = self._caller(scope, fields)
+        headers = _cors(fields[b"origin"]) if b"origin" in fields else []
+        feed = Feed(scope, send, headers + _request_id(fields, caller))
+        error: ContestError | None = None
+        try:
+            caller = await self._authenticated(scope, fields, caller)
+            parameters = parse_form(scope["query_string"])
+            if since := fields.get(b"last-event-id"):
+                parameters["since"] = since.decode("latin-1")
+            async with self._api.subscribe(caller, parameters) as watch:
+                await feed.follow(watch)
+        except ContestError as refused:
+            error = refused
+        # The one boundary of a watch, as of a verb above.
+        except Exception:
+            self._context.log.exception("request %s to %s failed", caller.request_id, EVENTS)
+            error = InternalError(request_id=caller.request_id)
+        if error is None or feed.begun:
+            await feed.end(error)
+            return None
+        if error.row.http != 200:
+            return _refused(error, caller)
+        body = encode(self._no_watch(error))
+        return 200, [JSON, (b"content-length", b"%d" % len(body)), *_request_id(fields, caller)], body
+
+    async def _authenticated(self, scope: HTTPScope, fields: dict[bytes, bytes], caller: Caller) -> Caller:
+        principal = await self._api.authenticate(
+            *_credentials(fields.get(b"authorization")), listener=caller.listener, peer=caller.peer
+        )
+        if principal is None:
+            return caller
+        return self._caller(scope, fields, principal=principal, request_id=caller.request_id)
+
+    def _no_watch(self, error: ContestError) -> Response[Any]:
+        return Response(server_id=self._api.server_id, type=ResponseType.WATCH, data=None, error=error)
 
     def _caller(
         self,
@@ -156,7 +205,7 @@ class Application:
                 return _json(200, b'{"Status":"ready"}')
             return _refused(ContestError(reason, code="unavailable"), None)
         if path in LATER:
-            there = "this version has GET /healthz and /readyz, and the verbs by POST"
+            there = "this version has GET /events, /healthz and /readyz, and the verbs by POST"
             return _json(404, encode(ContestError(f"{path} is not offered yet; {there}", code="unsupported")))
         return _only_post()
 
@@ -167,6 +216,10 @@ def _refused(error: ContestError, caller: Caller | None) -> tuple[int, Headers, 
     if caller is not None:
         headers.append((b"x-request-id", caller.request_id.encode()))
     return error.row.http or 500, headers, body
+
+
+def _request_id(fields: dict[bytes, bytes], caller: Caller) -> Headers:
+    return [(b"x-request-id", caller.request_id.encode())] if b"x-request-id" in fields else []
 
 
 def _only_post() -> tuple[int, Headers, bytes]:
@@ -181,7 +234,7 @@ def _cors(origin: bytes) -> Headers:
     return [
         (b"access-control-allow-origin", origin),
         (b"access-control-allow-methods", b"POST, GET"),
-        (b"access-control-allow-headers", b"authorization, content-type, prefer, traceparent, x-request-id"),
+        (b"access-control-allow-headers", _ALLOWED_HEADERS),
         (b"access-control-expose-headers", b"retry-after, x-request-id"),
         (b"vary", b"origin"),
     ]

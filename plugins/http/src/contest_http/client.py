@@ -1,12 +1,12 @@
-"""The client for `http://` and `https://`: a verb is a POST of a form, to our server or to a ConTest.
+"""The client for `http://` and `https://`: a verb is a POST of a form, to our server or to a ConTest; a watch a GET.
 
 Called by `contest_core.client.Contest`; stands on httpx2, which is imported when a client connects.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlencode, urlsplit
 
@@ -14,13 +14,27 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from contest_core.client import Client, ClientOptions
-from contest_core.errors import ConnectionLost, ContestError, TooLarge, Unreachable, Unsupported
+from contest_core.errors import (
+    ConnectionLost,
+    ContestError,
+    TooLarge,
+    Unreachable,
+    Unsupported,
+    error_from_wire,
+)
 from contest_core.network import is_loopback, system_words
+from contest_http.events import EventStream, Message
 
 if TYPE_CHECKING:
     import httpx2
 
 FORM: Final = "application/x-www-form-urlencoded"
+
+MAX_SILENCE: Final = 45.0
+"""Seconds in which a watch has to give a sign of life; the server sends a comment every 15."""
+
+_ONLY_POST: Final = b"Only POST requests are supported"
+"""What a ConTest says to any GET."""
 
 
 class _Answer(Struct, rename="pascal"):
@@ -28,6 +42,18 @@ class _Answer(Struct, rename="pascal"):
 
     server_id: Raw | UnsetType = msgspec.field(name="ServerID", default=UNSET)
     msg: Raw | UnsetType = UNSET
+
+
+class _Refusal(Struct, rename="pascal"):
+    """What a refusal says, and the end of a watch."""
+
+    msg: str | None = None
+    error: str | None = None
+    code: str | None = None
+
+    def as_error(self) -> ContestError | None:
+        words = self.msg or self.error
+        return None if words is None else error_from_wire(self.code, words)
 
 
 class HttpClient(Client):
@@ -59,26 +85,95 @@ class HttpClient(Client):
 
     async def call(self, verb: str, parameters: Mapping[str, object]) -> bytes:
         """Asks a verb; see `Client.call`."""
+        url = f"{self._address}/{verb}"
+        with self._translated():
+            async with self._session.stream("POST", url, content=_form(parameters).encode()) as response:
+                answer = await self._read(response)
+        if not _is_contest(answer):
+            raise self._foreign(url, response, answer)
+        return answer
+
+    def watch(self, parameters: Mapping[str, object]) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Follows `GET /events`; see `Client.watch`. Raises the refusal when entered.
+
+        Read to its end, it has ended as a watch does; a connection that breaks before raises `ConnectionLost`.
+        """
+        return self._watch(parameters)
+
+    @asynccontextmanager
+    async def _watch(self, parameters: Mapping[str, object]) -> AsyncIterator[AsyncIterator[bytes]]:
+        response = await self._subscribe(f"{self._address}/events?{_form(parameters)}")
+        try:
+            async with aclosing(self._items(response)) as items:
+                yield items
+        finally:
+            await response.aclose()
+
+    async def _subscribe(self, url: str) -> httpx2.Response:
+        from asyncio import timeout  # brings asyncio, which the program's start does without
+
         import httpx2  # imported already by `connect`
 
-        form = urlencode({name: _text(value) for name, value in parameters.items() if value is not None})
-        url = f"{self._address}/{verb}"
+        seconds = self._options.timeout
+        silence = httpx2.Timeout(seconds, read=max(seconds, MAX_SILENCE))
+        request = self._session.build_request(
+            "GET", url, headers={"accept": "text/event-stream"}, timeout=silence
+        )
         try:
-            async with self._session.stream("POST", url, content=form.encode()) as response:
-                answer = await self._read(response)
+            with self._translated():
+                async with timeout(seconds):
+                    response = await self._session.send(request, stream=True)
+                    if response.status_code == 200 and _content_type(response) == "text/event-stream":
+                        return response
+                    try:
+                        answer = await self._read(response)
+                    finally:
+                        await response.aclose()
+        except TimeoutError:
+            raise ConnectionLost(address=self._address, reason=_WORDS["ReadTimeout"]) from None
+        raise self._refusal(url, response, answer)
+
+    def _refusal(self, url: str, response: httpx2.Response, answer: bytes) -> ContestError:
+        if answer.startswith(_ONLY_POST):
+            return Unsupported(what="watch", by=f"{self._address}, which is a ConTest")
+        error = msgspec.json.decode(answer, type=_Refusal).as_error() if _is_contest(answer) else None
+        return error or self._foreign(url.partition("?")[0], response, answer)
+
+    async def _items(self, response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+        stream = EventStream(self._options.max_answer)
+        with self._translated():
+            async with aclosing(response.aiter_bytes()) as parts:
+                async for part in parts:
+                    for message in stream.feed(part):
+                        if message.kind == b"watchEnded":
+                            self._ended(message)
+                            return
+                        if not message.kind:
+                            yield message.data
+        raise ConnectionLost(address=self._address, reason="it ended in the middle of a watch")
+
+    def _ended(self, message: Message) -> None:
+        try:
+            error = msgspec.json.decode(message.data, type=_Refusal).as_error()
+        except msgspec.DecodeError:
+            reason = "the end of a watch is not Contest's"
+            raise ConnectionLost(address=self._address, reason=reason) from None
+        if error is not None:
+            raise error
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Makes our errors of those of httpx2."""
+        import httpx2  # imported already by `connect`
+
+        try:
+            yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError) as error:
             raise Unreachable(address=self._address, reason=_reason(error)) from error
         except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
             raise Unreachable(address=self._address, reason=_reason(error)) from error
         except httpx2.RequestError as error:
             raise ConnectionLost(address=self._address, reason=_reason(error)) from error
-        if not _is_contest(answer):
-            raise self._foreign(url, response, answer)
-        return answer
-
-    def watch(self, parameters: Mapping[str, object]) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Is not on this wire yet. Raises `Unsupported`."""
-        raise Unsupported(what="watch", by="this wire")
 
     async def aclose(self) -> None:
         """Closes the connections."""
@@ -101,7 +196,7 @@ class HttpClient(Client):
         return b"".join(parts)
 
     def _foreign(self, url: str, response: httpx2.Response, answer: bytes) -> ContestError:
-        kind = response.headers.get("content-type", "no content type").partition(";")[0]
+        kind = _content_type(response) or "no content type"
         start = " ".join(answer[:200].decode("utf-8", "replace").split())
         location = response.headers.get("location")
         hint = f"it points to {location}" if location else f"it begins with {start[:80]!r}"
@@ -125,6 +220,15 @@ def _host(address: str) -> str:
     if parts.query or parts.fragment:
         raise Unreachable(address=address, reason="an address has no query and no fragment")
     return host
+
+
+def _content_type(response: httpx2.Response) -> str:
+    kind: str = response.headers.get("content-type", "")
+    return kind.partition(";")[0].strip().lower()
+
+
+def _form(parameters: Mapping[str, object]) -> str:
+    return urlencode({name: _text(value) for name, value in parameters.items() if value is not None})
 
 
 def _text(value: object) -> str:

@@ -1,8 +1,8 @@
 """One request, of which all is here, and its answer: what the ASGI application is given.
 
 Made by `GuardedProtocol`, which keeps it as its `cycle`. It stands in for uvicorn's `RequestResponseCycle` and is
-narrower: the body comes at once, an answer has a length and goes out in one piece where it is small, and its
-headers are our own, so that nobody has to check them.
+narrower: the body comes at once, an answer has a length, or chunks that it comes with, and goes out in one piece where
+it is small, and its headers are our own, so that nobody has to check them.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Exchange:
         "_default_headers",
         "_flow",
         "_head",
+        "_on_part",
         "_on_response",
         "_transport",
         "disconnected",
@@ -54,6 +55,7 @@ class Exchange:
         default_headers: bytes,
         message_event: asyncio.Event,
         on_response: Callable[[], None],
+        on_part: Callable[[int], None],
     ) -> None:
         self.scope = scope
         self.keep_alive = keep_alive
@@ -66,6 +68,7 @@ class Exchange:
         self._flow = flow
         self._default_headers = default_headers
         self._on_response = on_response
+        self._on_part = on_part
         self._head: bytes | None = None
 
     async def receive(self) -> ASGIReceiveEvent:
@@ -102,6 +105,8 @@ class Exchange:
             if not self.keep_alive:
                 self._transport.close()
             self._on_response()
+        else:
+            self._on_part(len(body))
 
     def _compose(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
         lines = [STATUS_LINE[status], self._default_headers]

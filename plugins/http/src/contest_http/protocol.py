@@ -8,7 +8,7 @@ requirements.
 Two things go on at once, each with a state of its own: what is read next (`Reading`), and whether an answer is
 under way (`_busy`). The deadline belongs to
 
-    nobody       while an answer is under way and the peer takes it: the API bounds that time
+    nobody       while an answer is under way and the peer takes it: the API bounds that time, but of a watch
     the peer     as a reader, while it takes nothing of an answer (write_timeout)
                  as a writer, from the first byte of a request to its last (request_timeout)
                  between two requests (idle_timeout)
@@ -205,6 +205,15 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self.deadline = self.loop.time() + self._shared.request_timeout
 
+    def _part_written(self, size: int) -> None:
+        """The next part may come late, and be small: a peer that takes nothing would go unnoticed."""
+        if self.flow.write_paused:
+            return
+        if self.deadline != NEVER:
+            self._unsent += size
+        elif self.transport.get_write_buffer_size():
+            self._watch_writing()
+
     def _watch_writing(self) -> None:
         """The peer has so much time to take any of what is unsent now."""
         self._unsent = self.transport.get_write_buffer_size()
@@ -319,6 +328,7 @@ class GuardedProtocol(HttpToolsProtocol):
             default_headers=self._shared.header_lines,
             message_event=self._message_event,
             on_response=self.on_response_complete,
+            on_part=self._part_written,
         )
         exchange.held, self._held = self._held, 0
         self._body = b""
