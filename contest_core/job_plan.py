@@ -36,7 +36,8 @@ class PlannedStep(Struct, frozen=True, kw_only=True, rename=wire_name, omit_defa
     templates: dict[str, list[str]] = {}
     """Parameters that differ by target, as they are written."""
     targets: list[PlannedTarget] = []
-    """What these come to, one a target; none where there are no templates."""
+    """What these come to, for the first of the targets, as many as there is room and time for; none where there are no
+    templates."""
 
 
 class PlannedPart(Struct, frozen=True, kw_only=True, rename=wire_name, omit_defaults=True):

@@ -39,12 +39,12 @@ def _test_lines(test: PlannedTest) -> Iterator[str]:
     yield f"  test {visible(test.test_name)}{retries}{after}"
     yield f"    targets: {_targets(test)}  ({_part(test.target_manager)})"
     for number, step in enumerate(test.steps, 1):
-        yield from _step_lines(f"{number}.", step)
+        yield from _step_lines(f"{number}.", step, test.target_count)
     within = f", within {test.cleanup_timeout}" if test.cleanup_timeout else ""
     if test.cleanup_steps:
         yield f"    in any case then{within}:"
     for number, step in enumerate(test.cleanup_steps, 1):
-        yield from _step_lines(f"{number}.", step)
+        yield from _step_lines(f"{number}.", step, test.target_count)
 
 
 def _targets(test: PlannedTest) -> str:
@@ -62,7 +62,7 @@ def _part(part: PlannedPart) -> str:
     return f"{visible(part.name)}: {told}" if told else visible(part.name)
 
 
-def _step_lines(number: str, step: PlannedStep) -> Iterator[str]:
+def _step_lines(number: str, step: PlannedStep, target_count: int) -> Iterator[str]:
     yield f"    {number} {visible(step.name)} {visible(step.label)}"
     for pair in _pairs(step.parameters):
         yield f"         {pair}"
@@ -72,6 +72,8 @@ def _step_lines(number: str, step: PlannedStep) -> Iterator[str]:
     width = max((len(visible(target.id)) for target in step.targets), default=0)
     for target in step.targets:
         yield f"           {visible(target.id).ljust(width)}  {_given(target)}"
+    if step.templates and len(step.targets) < target_count:
+        yield f"           {count(target_count - len(step.targets), 'more target')} not shown"
 
 
 def _given(target: PlannedTarget) -> str:

@@ -134,6 +134,18 @@ def test_the_plan_shows_what_each_target_would_be_given(contest: Contest, hello:
     ]
 
 
+def test_the_plan_says_how_many_targets_it_does_not_show(contest: Contest, hello: str) -> None:
+    job = json.loads(hello)
+    job["TestDescriptors"][0]["TargetManagerAcquireParameters"]["Targets"] = [
+        {"ID": f"t{n}"} for n in range(5000)
+    ]
+    done = contest("validate", "--plan", input=json.dumps(job))
+    lines = done.stdout.splitlines()
+    assert lines[2].endswith("t9 and 4,990 more  (TargetList)")
+    assert lines[-3].split() == ["t99", "text:", "hello", "t99"]
+    assert lines[-2].strip() == "4900 more targets not shown"
+
+
 def test_the_plan_as_json_is_the_answer_of_the_wire(contest: Contest, hello: str) -> None:
     done = contest("validate", "--plan", "--json", input=hello)
     answer = json.loads(done.stdout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -108,6 +109,24 @@ async def test_a_plan_of_large_values_has_bounds(lab: Lab) -> None:
     async with lab.server() as serving:
         plan = await planned(serving, simple(*steps, targets=[f"t{n}" for n in range(50)]))
     assert 16 * 1024 * 1024 < len(json.dumps(plan)) < 18 * 1024 * 1024
+
+
+async def test_a_plan_of_slow_templates_has_bounds_and_holds_nobody_up(lab: Lab) -> None:
+    doubling = "".join(
+        f'{{{{define "t{n}"}}}}{{{{template "t{n + 1}"}}}}{{{{template "t{n + 1}"}}}}{{{{end}}}}'
+        for n in range(40)
+    )
+    slow = step("echo", text=doubling + '{{define "t40"}}{{end}}{{template "t0"}}')
+    answers = 0
+    async with lab.server() as serving, asyncio.TaskGroup() as group:
+        asked = group.create_task(planned(serving, simple(slow, targets=[f"t{n}" for n in range(100)])))
+        while not asked.done():
+            await serving.api.list(serving.caller, JobQuery())
+            answers += 1
+    (test,) = (await asked)["Tests"]
+    assert test["TargetCount"] == 100
+    assert 1 <= len(test["Steps"][0]["Targets"]) < 100
+    assert answers > 10
 
 
 class Login(Struct, frozen=True):

@@ -116,6 +116,7 @@ class Aside:
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
         self._turns = _Turns(SMALL_AT_ONCE)
+        self._slow_turn = asyncio.Lock()
 
     @asynccontextmanager
     async def work(self, size: int) -> AsyncIterator[Work]:
@@ -127,3 +128,9 @@ class Aside:
         async with self._turn:
             with _COLLECTOR.off():
                 yield Work(threaded=True)
+
+    @asynccontextmanager
+    async def slow(self) -> AsyncIterator[Work]:
+        """Work that may be slow however small it is: in a thread, one at a time, and nothing else waits for it."""
+        async with self._slow_turn:
+            yield Work(threaded=True)

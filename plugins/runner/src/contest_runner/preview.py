@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from logging import Logger, LoggerAdapter
+from time import thread_time
 from typing import Any, Final
 
 import msgspec
@@ -30,10 +31,13 @@ MAX_TARGETS: Final = 100
 """Targets of a test that are shown."""
 
 MAX_RENDERED: Final = 10_000
-"""Steps of targets that are rendered in all: an answer has a limit, and so has patience."""
+"""Steps of targets that are rendered in all: an answer has a limit."""
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Of all that is rendered, as JSON; what comes behind is not."""
+
+MAX_SECONDS: Final = 1.0
+"""Of a processor's time that rendering has: whoever asked waits for three, and one template can take most of one."""
 
 
 async def preview(
@@ -44,22 +48,28 @@ async def preview(
     if plan is None:
         return None
     found = [await _targets(test, catalog, log) for test in plan.tests]
-    return await work.do(_job, plan, reading.bound, found, catalog)
+    return await work.do(_job, plan, reading.bound, found, catalog, work)
 
 
 class _Left:
     """How much more is rendered."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: Work) -> None:
+        self._work = work
         self._steps = MAX_RENDERED
         self._bytes = MAX_BYTES
+        self._until = thread_time() + MAX_SECONDS
 
     def take(self, rendered: Iterator[PlannedTarget]) -> Iterator[PlannedTarget]:
         """Those that there is room for."""
-        while self._steps > 0 and self._bytes > 0 and (target := next(rendered, None)) is not None:
+        while self._has_room() and (target := next(rendered, None)) is not None:
+            self._work.check()
             self._steps -= 1
             self._bytes -= len(msgspec.json.encode(target))
             yield target
+
+    def _has_room(self) -> bool:
+        return self._steps > 0 and self._bytes > 0 and thread_time() < self._until
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -82,8 +92,10 @@ async def _targets(test: TestPlan, catalog: Catalog, log: LoggerAdapter[Logger])
         return _Found(None, describe(error))
 
 
-def _job(plan: Plan, bound: Sequence[BoundTest], found: Sequence[_Found], catalog: Catalog) -> JobPlan:
-    left = _Left()
+def _job(
+    plan: Plan, bound: Sequence[BoundTest], found: Sequence[_Found], catalog: Catalog, work: Work
+) -> JobPlan:
+    left = _Left(work)
     return JobPlan(
         name=plan.name,
         tags=list(plan.tags),

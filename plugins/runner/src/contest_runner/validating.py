@@ -17,5 +17,8 @@ async def validate(
     """Everything that is to be said of a descriptor, and what the job would do where that was asked."""
     async with aside.work(len(message.job_descriptor)) as work:
         reading = await read_descriptor(message.job_descriptor, catalog, log=log, work=work)
-        plan = await preview(reading, catalog, log=log, work=work) if message.plan else None
+    if not message.plan:
+        return ResponseDataValidate(findings=list(reading.findings))
+    async with aside.slow() as work:
+        plan = await preview(reading, catalog, log=log, work=work)
     return ResponseDataValidate(findings=list(reading.findings), plan=plan)
