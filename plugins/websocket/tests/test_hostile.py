@@ -198,14 +198,14 @@ async def test_a_silent_peer_gets_a_ping_and_is_taken_for_dead_without_an_answer
 def held(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """The most bytes that any connection held: of messages, and unsent."""
     most = {"messages": 0, "unsent": 0}
-    take_in = Connection.data_received
+    take_in = Connection._take_in
 
     def look(self: Connection, data: bytes) -> None:
         take_in(self, data)
         most["messages"] = max(most["messages"], self._held + self._begun + self._loose)
         most["unsent"] = max(most["unsent"], self.transport.get_write_buffer_size())
 
-    monkeypatch.setattr(Connection, "data_received", look)
+    monkeypatch.setattr(Connection, "_take_in", look)
     return most
 
 
@@ -379,6 +379,21 @@ async def test_a_peer_may_vanish_in_every_state(serve: Any, state: str) -> None:
         if state == "asked":
             async with asyncio.timeout(WAIT):
                 await running.manager.cancelled.wait()
+
+
+async def test_peers_that_vanish_under_their_answers_leave_no_trace(serve: Any) -> None:
+    faults: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
+    async with serve() as running:
+        flood = running.frame(TEXT, running.request("version", 1)) * 100
+        for turns in range(40):
+            wire = await running.open()
+            wire.send(flood)
+            for _ in range(turns % 8):
+                await asyncio.sleep(0)
+            wire.close()
+        await still_served(running)
+    assert faults == []
 
 
 async def test_a_start_goes_on_when_its_peer_vanishes(serve: Any) -> None:

@@ -7,6 +7,7 @@ it is `Connections`, which asks it once in a while to `look` at its deadlines. W
   or not: here reading stops where messages of more than `COUNTED` bytes wait, or more than `MAX_UNSENT` are unsent;
 - its keepalive takes a peer for dead that is busy with a large answer, or whose pong we do not read: here whatever
   is heard is a sign of life, and nothing is expected while nothing is read;
+- it parses whatever has come in one turn of the loop, which a flood of pings makes a second long: here a bite a turn;
 - it waits without end for a peer that has been told why the connection ends, and for the rest of a message.
 
 A message of more than `COUNTED` bytes is carried out alone, so that one connection never holds more than one. Text and
@@ -56,6 +57,9 @@ CLOSE_SECONDS: Final = 2.0
 _WAITING: Final = 16
 """Messages that may wait to be taken."""
 
+_BITE: Final = 8 * 1024
+"""Bytes that are parsed in one turn of the loop: more than a thousand pings, which would else be a second's work."""
+
 _TURN: Final = 32
 """Messages that are taken before others have their turn."""
 
@@ -96,6 +100,7 @@ class Connection(ServerConnection):
         self._begun = 0
         self._loose = 0
         self._charged = 0
+        self._backlog = bytearray()
         # Sending: `_gathered` bytes wait for `_flush`, which is scheduled where `_flushing` is true.
         self._gathered = 0
         self._flushing = False
@@ -199,9 +204,13 @@ class Connection(ServerConnection):
     def _flush(self) -> None:
         self._flushing = False
         self._gathered = 0
-        if self.state is not State.OPEN:
+        if not self.transport.is_closing():
             self.send_data()
-        # Without an end of the stream among them, which has to be written by itself.
+
+    def send_data(self) -> None:
+        """Writes what the library has made, in one piece where there is no end of the stream among it."""
+        if self.state is not State.OPEN:
+            super().send_data()
         elif frames := self.protocol.data_to_send():
             self.transport.write(b"".join(frames))
 
@@ -253,7 +262,24 @@ class Connection(ServerConnection):
             self._session.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Takes bytes in; `process_event` is called from here with every frame that is whole."""
+        """Takes bytes in, a bite in each turn of the loop: others have theirs in between."""
+        if len(data) <= _BITE and not self._backlog:
+            self._take_in(data)
+            return
+        self._backlog += data
+        self._govern()
+        self._bite()
+
+    def _bite(self) -> None:
+        bite = bytes(self._backlog[:_BITE])
+        del self._backlog[:_BITE]
+        if self._backlog:
+            self.loop.call_soon(self._bite)
+        if not self.transport.is_closing():
+            self._take_in(bite)
+
+    def _take_in(self, data: bytes) -> None:
+        """`process_event` is called from here with every frame that is whole."""
         now = self._heard = self._shared.now
         self._pinged = None
         self._whole = False
@@ -298,8 +324,7 @@ class Connection(ServerConnection):
         # The rest of a message that is waited for is read in any case: it ends the wait.
         deaf = full and not (self._waiting and not self._sizes)
         deaf = deaf or self.transport.get_write_buffer_size() > MAX_UNSENT
-        if self._leaving:
-            deaf = False
+        deaf = bool(self._backlog) or (deaf and not self._leaving)
         if deaf == self._deaf:
             return
         self._deaf = deaf
