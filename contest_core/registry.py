@@ -91,11 +91,15 @@ class Registry:
         return entry
 
     def load(self, name: str) -> object:
-        """Imports and gives the object. Raises `UnknownName`, or whatever the import raises."""
+        """Imports and gives the object. Raises `UnknownName`, or whatever the import raises that is an `Exception`."""
         key = self._key(name)
         if key not in self._loaded:
             module, _, attribute = self.get(name).place.partition(":")
-            self._loaded[key] = getattr(import_module(module), attribute)
+            try:
+                self._loaded[key] = getattr(import_module(module), attribute)
+            # A script without a guard ends the program where it is imported.
+            except SystemExit as error:
+                raise ImportError(f"the import of {module} ended with SystemExit: {error}") from error
         return self._loaded[key]
 
     def drop(self, plugin: str) -> None:

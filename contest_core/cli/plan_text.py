@@ -73,7 +73,8 @@ def _step_lines(number: str, step: PlannedStep, target_count: int) -> Iterator[s
     for target in step.targets:
         yield f"           {visible(target.id).ljust(width)}  {_given(target)}"
     if step.templates and len(step.targets) < target_count:
-        yield f"           {count(target_count - len(step.targets), 'more target')} not shown"
+        what = "more target" if step.targets else "target"
+        yield f"           {count(target_count - len(step.targets), what)} not shown"
 
 
 def _given(target: PlannedTarget) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -151,6 +152,44 @@ def test_the_plan_as_json_is_the_answer_of_the_wire(contest: Contest, hello: str
     answer = json.loads(done.stdout)
     assert answer["Type"] == "ResponseTypeValidate"
     assert answer["Data"]["Plan"]["Tests"][0]["Steps"][0]["Targets"][1]["Parameters"] == {"text": "hello b"}
+
+
+LOUD = """
+import os
+from contest_core import hookimpl
+
+print("printed")
+os.write(1, b"written")
+
+
+@hookimpl
+def contest_register_template_functions(registry):
+    registry.add("loud", "contest_loud:loud")
+
+
+def loud():
+    print("printed")
+    os.write(1, b"written")
+    return "noise"
+"""
+
+
+def test_what_a_plugin_prints_does_not_reach_stdout(
+    contest: Contest, hello: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = tmp_path / "contest_loud-1.0.dist-info"
+    found.mkdir()
+    (tmp_path / "contest_loud.py").write_text(LOUD)
+    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: contest-loud\nVersion: 1.0\n")
+    (found / "entry_points.txt").write_text("[contest]\nloud = contest_loud\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    monkeypatch.setenv("PYTHONPATH", path)
+    done = contest("validate", "--plan", "--json", input=hello.replace("{{ .ID }}", "{{ loud }}"))
+    answer = json.loads(done.stdout)
+    assert answer["Data"]["Plan"]["Tests"][0]["Steps"][0]["Targets"][0]["Parameters"] == {
+        "text": "hello noise"
+    }
+    assert done.stderr.count("printed") > 1
 
 
 @pytest.mark.parametrize(("option", "status"), [((), 2), (("--strict",), 2), (("--no-strict",), 0)])

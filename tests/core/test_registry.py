@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,17 @@ def test_nothing_is_imported_before_it_is_loaded() -> None:
     registry = Registry("step")
     registry.add("odd", "no_such_module_anywhere:thing")
     with pytest.raises(ModuleNotFoundError, match="no_such_module_anywhere"):
+        registry.load("odd")
+
+
+def test_an_import_that_exits_is_an_import_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "exits_when_imported.py").write_text("raise SystemExit(7)")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = Registry("step")
+    registry.add("odd", "exits_when_imported:thing")
+    with pytest.raises(ImportError, match="exits_when_imported ended with SystemExit: 7"):
         registry.load("odd")
 
 

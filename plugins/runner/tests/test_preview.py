@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import pytest
 from msgspec import Struct
 
 from contest_core import JobQuery, Secret, encode
+from contest_runner import preview
 from contest_runner.context import StepContext
 from contest_runner.parts import AcquireContext, NoSettings, ReleaseContext, TargetManager
 from contest_runner.preview import MAX_TARGETS
@@ -83,6 +86,16 @@ async def test_what_reads_a_variable_waits_for_it_and_what_would_fail_says_why(l
     assert "Nope" in broken["Targets"][0]["Error"]
 
 
+async def test_what_comes_to_nothing_is_shown_empty(lab: Lab) -> None:
+    where = step("cmd", "where", executable="/bin/true", dir="{{ .FQDN }}")
+    async with lab.server() as serving:
+        (shown,) = (await planned(serving, simple(where, step("echo", text="{{ .FQDN }}"))))["Tests"]
+    optional, required = (step["Targets"][0] for step in shown["Steps"])
+    assert optional["Parameters"] == {"dir": ""}
+    assert "Error" not in optional
+    assert required["Parameters"] == {"text": ""}
+
+
 async def test_where_the_descriptor_is_refused_there_is_no_plan(lab: Lab) -> None:
     async with lab.server() as serving:
         data = (await serving.api.validate(serving.caller, '{"Version": "1.0"}', plan=True)).result()
@@ -94,7 +107,8 @@ async def test_where_the_descriptor_is_refused_there_is_no_plan(lab: Lab) -> Non
         assert whole.plan is None
 
 
-async def test_a_plan_of_many_targets_has_bounds(lab: Lab) -> None:
+async def test_a_plan_of_many_targets_has_bounds(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preview, "MAX_SECONDS", 60)
     steps = [step("echo", f"say{number}", text="{{ .ID }}") for number in range(300)]
     async with lab.server() as serving:
         (test,) = (await planned(serving, simple(*steps, targets=[f"t{n}" for n in range(5000)])))["Tests"]
@@ -104,7 +118,8 @@ async def test_a_plan_of_many_targets_has_bounds(lab: Lab) -> None:
     assert (shown[0], sum(shown)) == (MAX_TARGETS, 10_000)
 
 
-async def test_a_plan_of_large_values_has_bounds(lab: Lab) -> None:
+async def test_a_plan_of_large_values_has_bounds(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preview, "MAX_SECONDS", 60)
     steps = [step("echo", f"say{number}", text='{{ printf "%500000d" 7 }}{{ .ID }}') for number in range(10)]
     async with lab.server() as serving:
         plan = await planned(serving, simple(*steps, targets=[f"t{n}" for n in range(50)]))
@@ -178,7 +193,7 @@ async def test_a_plan_shows_no_secrets(lab: Lab) -> None:
     lab.add("target_managers", "hidden", Hidden)
     lab.add("template_functions", "password", password)
     lab.step("login", LoginStep)
-    told = {
+    told: dict[str, Any] = {
         "TargetManagerAcquireParameters": {"token": "s3cret"},
         "TargetManagerReleaseParameters": {"token": "s3cret"},
     }
@@ -195,9 +210,40 @@ async def test_a_plan_shows_no_secrets(lab: Lab) -> None:
     assert shown["Tests"][0]["Steps"][1]["Targets"][0]["Parameters"] == {"text": "******"}
 
 
+class Exiting(Hidden):
+    """It exits."""
+
+    async def candidates(self, parameters: Given) -> Sequence[Target] | None:
+        sys.exit("on purpose")
+
+
+class Odd(Hidden):
+    """It names what is no target."""
+
+    async def candidates(self, parameters: Given) -> Sequence[Target] | None:
+        return ["t1"]  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("code", "says"), [(Exiting, "SystemExit: on purpose"), (Odd, "something else than targets")]
+)
+async def test_a_target_manager_that_exits_or_errs_spoils_its_own_part_only(
+    lab: Lab, code: type[Hidden], says: str
+) -> None:
+    lab.add("target_managers", "broken", code)
+    told: dict[str, Any] = {
+        "TargetManagerAcquireParameters": {"token": "x"},
+        "TargetManagerReleaseParameters": {"token": "x"},
+    }
+    job = job_of(one_test(step("echo", text="{{ .ID }}"), TargetManagerName="broken", **told))
+    async with lab.server() as serving:
+        (test,) = (await planned(serving, job))["Tests"]
+    assert says in test["TargetsError"]
+
+
 async def test_a_target_manager_that_cannot_say_spoils_its_own_part_only(lab: Lab, tmp_path: Any) -> None:
     lab.add("target_managers", "failing", Failing)
-    told = {
+    told: dict[str, Any] = {
         "TargetManagerAcquireParameters": {"token": "x"},
         "TargetManagerReleaseParameters": {"token": "x"},
     }

@@ -27,7 +27,7 @@ from contest_runner.bounded import (
     while_running,
 )
 from contest_runner.catalog import Catalog
-from contest_runner.faults import describe, storable
+from contest_runner.faults import FAULTS, describe, storable
 from contest_runner.job import Job, JobFailed
 from contest_runner.parts import AcquireContext, AcquireFailed, ReleaseContext, TargetManager, decode_part
 from contest_runner.plan import TestPlan
@@ -159,7 +159,7 @@ class Acquiring:
         try:
             return self._catalog.target_manager(test.target_manager)()
         # The boundary to a target manager's code, its import and its constructor.
-        except Exception as error:
+        except FAULTS as error:
             raise _ManagerFault(f"target manager {test.target_manager}: {describe(error)}") from error
 
     async def _ask(

@@ -43,7 +43,8 @@ _BOOLEANS: Final = {
 }
 """Go's `strconv.ParseBool`."""
 
-_MISSING: Final = object()
+MISSING: Final = object()
+"""What an optional parameter renders to that comes to nothing: the step has its default."""
 
 
 class BindFailed(Exception):
@@ -194,7 +195,7 @@ class Slot:
         if self.field.many:
             return [convert_text(text, self.field.item) for text in texts]
         if not texts[0] and not self.field.required:
-            return _MISSING
+            return MISSING
         return convert_text(texts[0], self.field.item)
 
 
@@ -242,7 +243,7 @@ class BoundStep:
                 value = part.render(target, variables)
             except (TemplateError, ValueError) as error:
                 raise BindFailed(f"failed to expand parameter {part.field.key!r}: {error}") from None
-            if value is not _MISSING:
+            if value is not MISSING:
                 values[part.field.name] = value
         return self._checked(values)
 

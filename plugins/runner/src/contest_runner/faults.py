@@ -9,6 +9,9 @@ from __future__ import annotations
 import traceback
 from typing import Final
 
+FAULTS: Final = (Exception, SystemExit)
+"""What plugin code that is called and returns may raise: whatever it is must not end the program."""
+
 MAX_MESSAGE: Final = 65_536
 """Characters of an error that are kept; what is longer is cut."""
 

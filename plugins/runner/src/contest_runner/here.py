@@ -28,6 +28,7 @@ from contest_core import (
 )
 from contest_core.client import Client, ClientOptions
 from contest_core.plugins import load_plugins
+from contest_core.standard_streams import stdout_diverted
 from contest_runner.aside import Aside
 from contest_runner.catalog import Catalog
 from contest_runner.parts import NoSettings
@@ -71,19 +72,21 @@ class HereClient(Client):
     async def connect(cls, address: str, options: ClientOptions) -> Self:
         """There is nothing to connect to."""
         client = cls()
-        server = await client._stack.enter_async_context(
-            open_server(Checker(), options=ServerOptions(event_timeout=options.timeout))
-        )
+        with stdout_diverted():
+            server = await client._stack.enter_async_context(
+                open_server(Checker(), options=ServerOptions(event_timeout=options.timeout))
+            )
         client._api = server.api
         return client
 
     async def call(self, verb: str, parameters: Mapping[str, object]) -> bytes:
-        """Asks this program."""
-        try:
-            caller = self._api.caller(listener="here", peer="this program")
-            return encode(await self._api.call(caller, verb, parameters))
-        except ContestError as error:
-            return encode(error)
+        """Asks this program. What a plugin prints meanwhile must not reach stdout, which is the answer's."""
+        with stdout_diverted():
+            try:
+                caller = self._api.caller(listener="here", peer="this program")
+                return encode(await self._api.call(caller, verb, parameters))
+            except ContestError as error:
+                return encode(error)
 
     def watch(self, parameters: Mapping[str, object]) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """There are no jobs here."""

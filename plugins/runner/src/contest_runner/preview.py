@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from logging import Logger, LoggerAdapter
-from time import thread_time
+from time import monotonic
 from typing import Any, Final
 
 import msgspec
@@ -17,10 +17,11 @@ from contest_core import ByteSize, Duration, Secret
 from contest_core.job_plan import JobPlan, PlannedPart, PlannedStep, PlannedTarget, PlannedTest
 from contest_core.settings import format_duration
 from contest_runner.aside import Work
-from contest_runner.binding import BindFailed, BoundStep, BoundTest, Slot
+from contest_runner.binding import MISSING, BindFailed, BoundStep, BoundTest, Slot
+from contest_runner.bounded import PluginFault, guarded
 from contest_runner.catalog import Catalog
 from contest_runner.descriptor import Reading
-from contest_runner.faults import describe
+from contest_runner.faults import FAULTS, describe
 from contest_runner.parts import AcquireFailed, decode_part
 from contest_runner.plan import Plan, ReporterPlan, TestPlan
 from contest_runner.target import Target
@@ -36,8 +37,8 @@ MAX_RENDERED: Final = 10_000
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Of all that is rendered, as JSON; what comes behind is not."""
 
-MAX_SECONDS: Final = 1.0
-"""Of a processor's time that rendering has: whoever asked waits for three, and one template can take most of one."""
+MAX_SECONDS: Final = 1.5
+"""That rendering takes: whoever asked waits for three. One template can take most of one, a plugin's function more."""
 
 
 async def preview(
@@ -58,7 +59,7 @@ class _Left:
         self._work = work
         self._steps = MAX_RENDERED
         self._bytes = MAX_BYTES
-        self._until = thread_time() + MAX_SECONDS
+        self._until = monotonic() + MAX_SECONDS
 
     def take(self, rendered: Iterator[PlannedTarget]) -> Iterator[PlannedTarget]:
         """Those that there is room for."""
@@ -69,7 +70,7 @@ class _Left:
             yield target
 
     def _has_room(self) -> bool:
-        return self._steps > 0 and self._bytes > 0 and thread_time() < self._until
+        return self._steps > 0 and self._bytes > 0 and monotonic() < self._until
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -83,13 +84,16 @@ async def _targets(test: TestPlan, catalog: Catalog, log: LoggerAdapter[Logger])
     try:
         manager = catalog.target_manager(test.target_manager)()
         parameters = decode_part(test.acquire_parameters, manager.AcquireParameters)
-        return _Found(await manager.candidates(parameters))
+        targets = await guarded(lambda: manager.candidates(parameters))
+        if targets is not None and not all(isinstance(target, Target) for target in targets):
+            raise TypeError("it names something else than targets")
+        return _Found(targets)
     except AcquireFailed as error:
         return _Found(None, str(error))
     # The boundary to a target manager's code: its fault spoils its own part of the answer.
-    except Exception as error:
+    except FAULTS as error:
         log.exception("target manager %s failed to name its targets", test.target_manager)
-        return _Found(None, describe(error))
+        return _Found(None, str(error) if isinstance(error, PluginFault) else describe(error))
 
 
 def _job(
@@ -169,7 +173,8 @@ def _target(step: BoundStep, target: Target) -> PlannedTarget:
         waits |= dict.fromkeys(read)
         if not read:
             try:
-                rendered[slot.field.key] = _masked(slot.render(target, NO_VARIABLES))
+                value = slot.render(target, NO_VARIABLES)
+                rendered[slot.field.key] = "" if value is MISSING else _masked(value)
             except (TemplateError, ValueError) as failed:
                 error = error or f"failed to expand parameter {slot.field.key!r}: {failed}"
     if not waits and not error:
@@ -184,7 +189,7 @@ def _refused(step: BoundStep, target: Target) -> str:
     except BindFailed as failed:
         return str(failed)
     # The boundary to a step's own checks.
-    except Exception as failed:
+    except FAULTS as failed:
         return describe(failed)
     return ""
 

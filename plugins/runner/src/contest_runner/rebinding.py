@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from contest_core import Blame
 from contest_runner.binding import BindFailed, BoundStep, BoundSteps, BoundTest, bind_step
-from contest_runner.faults import describe
+from contest_runner.faults import FAULTS, describe
 from contest_runner.job import JobFailed
 from contest_runner.step import OnInterrupt, Step
 
@@ -35,7 +35,7 @@ def bind_plan(plan: Plan, catalog: Catalog) -> BoundSteps:
             BoundTest(_bound(test.steps, catalog), _bound(test.cleanup, catalog)) for test in plan.tests
         )
     # The boundary to the code of parts, which may be gone or broken since the job was handed in.
-    except Exception as error:
+    except FAULTS as error:
         raise _cannot_run(_said(error)) from error
 
 
@@ -47,7 +47,7 @@ def bind_cleanup(test: TestPlan, catalog: Catalog) -> tuple[BoundTest, JobFailed
         try:
             found.extend(_bind_one(plan, position, catalog))
         # The boundary to the code of steps, as above.
-        except Exception as error:
+        except FAULTS as error:
             said = _said(error)
             found.append(_gone(plan, position, said))
             failure = failure or _cannot_run(said)
@@ -64,7 +64,7 @@ def _bind_one(plan: StepPlan, position: int, catalog: Catalog) -> Iterator[Bound
         yield bound
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return str(error) if isinstance(error, BindFailed | LookupError) else describe(error)
 
 

@@ -72,12 +72,11 @@ class Reporting:
         status: RunStatus | JobStatus,
     ) -> ReportResult:
         context = ReportContext(job_id=job.id, key=key, log=job.log, entry=lambda: self._entry(job.id))
-        reporter = kind()
         if isinstance(status, RunStatus):
             of_run = _parameters(plan, kind.RunParameters)
-            return await guarded(lambda: reporter.run_report(status, of_run, context))
+            return await guarded(lambda: kind().run_report(status, of_run, context))
         of_job = _parameters(plan, kind.FinalParameters)
-        return await guarded(lambda: reporter.final_report(status, of_job, context))
+        return await guarded(lambda: kind().final_report(status, of_job, context))
 
     async def _entry(self, job_id: int) -> JobEntry | None:
         """What a list says of a job, to those who ask for it."""

@@ -44,8 +44,8 @@ async def fetch(
 
 async def _ask(request: Request, catalog: Catalog, log: LoggerAdapter[Logger]) -> FetchedTest | str:
     try:
-        fetcher = catalog.fetcher(request.fetcher)()
-        return await guarded(lambda: fetcher.fetch(request.parameters, FetchContext(log=log)))
+        kind = catalog.fetcher(request.fetcher)
+        return await guarded(lambda: kind().fetch(request.parameters, FetchContext(log=log)))
     except FetchFailed as error:
         return str(error)
     # The boundary to a fetcher's code: its fault refuses this descriptor and no more.

@@ -14,7 +14,7 @@ from typing import Final
 from contest_core import Finding, Severity
 from contest_runner.binding import BoundStep
 from contest_runner.descriptor.desk import Desk
-from contest_runner.faults import describe
+from contest_runner.faults import FAULTS, describe
 from contest_runner.templates import TARGET_FIELDS
 from contest_runner.walk import pointer
 
@@ -99,7 +99,7 @@ def _outputs(desk: Desk, step: BoundStep | None, path: str) -> frozenset[str] | 
     try:
         return step.outputs
     # The boundary to a step's code: its fault refuses this descriptor and no more.
-    except Exception as error:
+    except FAULTS as error:
         desk.walk.error("broken_plugin", path, f"step {step.plan.name} cannot be checked: {describe(error)}")
         desk.log.exception("step %s failed to say what it sets", step.plan.name)
         return None

@@ -11,7 +11,7 @@ from contest_runner.binding import BoundStep, bind_step, rest_of
 from contest_runner.descriptor.desk import Desk
 from contest_runner.descriptor.references import check_references
 from contest_runner.descriptor_fields import MAX_STEPS_OF_JOB, MAX_VALUES_OF_JOB, StepFields, Steps
-from contest_runner.faults import describe
+from contest_runner.faults import FAULTS, describe
 from contest_runner.parts import FetchedTest
 from contest_runner.plan import StepPlan
 from contest_runner.raw_json import RawTexts
@@ -110,7 +110,7 @@ def _bound(
             return bound
         bound = bind_step(plan, code, position, desk.catalog.template, found, place, desk.walk.nearest)
     # The boundary to a step's own checks: their fault refuses this descriptor and no more.
-    except Exception as error:
+    except FAULTS as error:
         desk.walk.error("broken_plugin", path, f"step {plan.name} cannot be checked: {describe(error)}")
         desk.log.exception("step %s failed to check its parameters", plan.name)
     for finding in found:

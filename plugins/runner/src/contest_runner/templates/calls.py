@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from contest_runner.faults import FAULTS, describe
 from contest_runner.templates.errors import Refused, TemplateError, exec_error
 from contest_runner.templates.functions import Function, Parameter
 from contest_runner.templates.limits import Limits
@@ -96,7 +97,7 @@ class Caller:
         """A closure that calls a function; its values have been checked."""
         call = function.call
         # A function of the language raises nothing else: any other exception there is a mistake of ours.
-        expected = Refused if function.built_in else Exception
+        expected = Refused if function.built_in else FAULTS
         foreign = not function.built_in
         needs_variables = function.needs_variables
         formats = function.built_in and name == "printf"
@@ -126,8 +127,9 @@ class Caller:
         if isinstance(value, ByteSlice | list | dict):
             self.spend(state, node, len(value) >> 4)
 
-    def _call_failure(self, node: Node, name: str, error: Exception) -> TemplateError:
-        return self.failure(node, f"error calling {name}: {str(error) or type(error).__name__}")
+    def _call_failure(self, node: Node, name: str, error: BaseException) -> TemplateError:
+        said = str(error) if isinstance(error, Exception) else describe(error)
+        return self.failure(node, f"error calling {name}: {said or type(error).__name__}")
 
     def _result(self, state: State, node: Node, name: str, result: object) -> object:
         """What a function returned, as a value of a template, if it is one and not too long."""
@@ -155,7 +157,7 @@ class Caller:
                 return general(state, [self.checked(given, Parameter.STRING, value)])
             try:
                 result = call(value)
-            except Exception as error:
+            except FAULTS as error:
                 raise self._call_failure(node, name, error) from error
             if type(result) is str and len(result) <= _BIG:
                 return result
