@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -18,6 +19,7 @@ from contest_runner.processes import JobProcesses, Process, SpawnError, Supervis
 from contest_runner.processes import supervisor as supervisor_module
 from contest_runner.processes.marker import Marker
 from contest_runner.processes.orphans import UNCLAIMED, Orphans
+from contest_runner.testing import Lab
 
 LOG = logging.getLogger("test")
 
@@ -294,3 +296,15 @@ def test_where_orphans_cannot_be_adopted_the_log_says_so(
     with caplog.at_level(logging.INFO):
         Supervisor(store_id="store", log=LOG).become_subreaper()
     assert "not on Linux" in caplog.text
+
+
+async def test_a_program_that_goes_on_adopts_no_more_when_its_last_job_manager_has_ended(lab: Lab) -> None:
+    def adopts() -> bool:
+        value = ctypes.c_int()
+        ctypes.CDLL(None).prctl(37, ctypes.byref(value), 0, 0, 0)
+        return bool(value.value)
+
+    gc.collect()  # supervisors of other tests
+    async with lab.server():
+        assert adopts()
+    assert not adopts()

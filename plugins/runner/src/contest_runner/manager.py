@@ -178,6 +178,7 @@ class LocalJobManager(JobManager):
         stack.callback(self._locker.close)
         supervisor = Supervisor(store_id=self._store.id, log=context.log)
         supervisor.become_subreaper()
+        stack.callback(supervisor.resign)
         await self._kill_left_over(supervisor)
         self._runner = Runner(
             store=self._store,

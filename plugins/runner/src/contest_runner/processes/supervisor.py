@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from weakref import WeakSet
 
 from contest_runner.processes import procfs
 from contest_runner.processes.account import Account, Survivor
@@ -28,6 +29,9 @@ from contest_runner.processes.process import KILL_PATIENCE, Process
 
 _AT_ONCE = 256
 _PR_SET_CHILD_SUBREAPER = 36
+
+_ADOPTING: WeakSet[Supervisor] = WeakSet()
+"""Those in this program for which it is the subreaper."""
 
 _LOOK_FIRST, _LOOK_LAST = 0.05, 2.0
 """Seconds from one look at the orphans to the next: while processes end, and in the long run."""
@@ -89,6 +93,15 @@ class Supervisor:
         if not self._adopting:
             reason = os.strerror(ctypes.get_errno())
             self._log.warning("cannot adopt orphans (%s): the end of a job takes longer", reason)
+        else:
+            _ADOPTING.add(self)
+
+    def resign(self) -> None:
+        """Adopt no more orphans: nobody would bury them in a program that goes on when its job manager has ended."""
+        if self in _ADOPTING:
+            _ADOPTING.discard(self)
+            if not _ADOPTING:
+                ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
     def job(self, job_id: int) -> JobProcesses:
         """The processes of a job; the same object until it has finished, then a fresh one."""
