@@ -537,7 +537,7 @@ def test_nothing_is_said_of_a_cleanup_in_which_nothing_failed_or_that_goes_on() 
 
 
 def test_a_cleanup_that_failed_for_many_targets_is_cut_and_stays_readable() -> None:
-    long = "\U0001f600 & " * 10_000
+    long = "\U0001f600 & " * 1_000
     output = Output(stdout=long * 2, stdout_size=1, stderr="x\n" * 60_000, stderr_size=1)
     many = [target(f"{long}{n}", "off", error=long, blame="test", output=output) for n in range(1500)]
     results = of_job(7, job_of(run_of(cleaned(boot(target("a")), *many), cleaned(boot(), DIRTY[0]))))
