@@ -94,6 +94,14 @@ def without(key: str) -> Callable[[Any], None]:
     return lambda job: job["TestDescriptors"][0].pop(key)
 
 
+def acquire(**more: Any) -> Callable[[Any], None]:
+    return lambda job: job["TestDescriptors"][0]["TargetManagerAcquireParameters"].update(more)
+
+
+def fetch(**more: Any) -> Callable[[Any], None]:
+    return lambda job: job["TestDescriptors"][0]["TestFetcherFetchParameters"].update(more)
+
+
 def first_step(**more: Any) -> Callable[[Any], None]:
     return lambda job: job["TestDescriptors"][0]["TestFetcherFetchParameters"]["Steps"][0].update(more)
 
@@ -120,6 +128,27 @@ def reporter(when: str, **more: Any) -> Callable[[Any], None]:
         (
             lambda job: job["TestDescriptors"][0]["TargetManagerAcquireParameters"]["Targets"][0].pop("ID"),
             "'ID' is a required property",
+        ),
+        (
+            lambda job: job["TestDescriptors"][0].update(TargetManagerAcquireParameters={}),
+            "'Targets' is a required",
+        ),
+        (acquire(Targets=[]), "[] should be non-empty"),
+        (fetch(TestName=""), "'' should be non-empty"),
+        (fetch(TestName="x" * 33), "is too long"),
+        (fetch(Steps=[]), "[] should be non-empty"),
+        (fetch(Steps=None), "None is not of type 'array'"),
+        (
+            lambda job: job["TestDescriptors"][0].update(TestFetcherFetchParameters={}),
+            "'TestName' is a required",
+        ),
+        (
+            lambda job: job["TestDescriptors"][0].update(TestFetcherFetchParameters=None),
+            "is not of type 'object'",
+        ),
+        (
+            lambda job: job["TestDescriptors"][0].update(CleanupFetcherName="literal"),
+            "'CleanupFetcherFetchParameters' is a required",
         ),
         (first_step(name="cmdd"), "'cmdd' is not one of"),
         (first_step(label="1st"), "'1st' does not match"),
@@ -155,6 +184,24 @@ def test_values_are_taken_as_the_reader_takes_them(schema: dict[str, Any]) -> No
     job["TestDescriptors"][0]["TargetManagerReleaseParameters"] = None
     job["TestDescriptors"][0]["Disabled"] = None
     assert said(schema, job) == []
+
+
+async def test_what_go_writes_for_what_is_not_there_is_taken(schema: dict[str, Any], lab: Lab) -> None:
+    job = simple({**step("echo", text="x"), "OnInterrupt": None}, targets=[{"ID": "a", "PrimaryIPv4": None}])
+    more = {"RetryParameters": None, "CleanupFetcherName": "", "CleanupFetcherFetchParameters": None}
+    job["TestDescriptors"][0].update(more)
+    assert said(schema, job) == []
+    assert not (await lab.read(job)).findings
+
+
+@pytest.mark.parametrize("given", [{"Steps": []}, {"Steps": None}, {}, {"TestName": "x", "Steps": []}])
+async def test_of_cleanup_steps_there_may_be_none(
+    schema: dict[str, Any], lab: Lab, given: dict[str, Any]
+) -> None:
+    job = simple(step("echo", text="x"))
+    job["TestDescriptors"][0].update(CleanupFetcherName="literal", CleanupFetcherFetchParameters=given)
+    assert said(schema, job) == []
+    assert not (await lab.read(job)).findings
 
 
 class EveryKind(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from contest_runner.binding import ParameterField, parameter_fields
 from contest_runner.catalog import Catalog
 from contest_runner.descriptor.job import MAX_JOB_NAME_BYTES, TAG
 from contest_runner.descriptor.steps import MAX_LABEL_BYTES
+from contest_runner.descriptor.test import MAX_TEST_NAME_BYTES
 from contest_runner.descriptor_fields import (
     JobFields,
     ReporterFields,
@@ -40,6 +41,12 @@ _DIALECT: Final = "http://json-schema.org/draft-07/schema#"
 """What editors know best."""
 
 _MAX_UINT32: Final = 2**32 - 1
+
+_NEEDED: Final[Schema] = {
+    "TestName": {"minLength": 1, "maxLength": MAX_TEST_NAME_BYTES},
+    "Steps": {"minItems": 1, "type": "array"},
+}
+"""What a fetcher is told that has it from nowhere else."""
 
 _STEPS: Final = "Steps"
 """The parameter of a fetcher that has the steps themselves, where it may be anything."""
@@ -138,7 +145,7 @@ class _Maker:
                 "RetryParameters": self._retry(),
                 "TargetManagerName": _names(managers),
                 "TestFetcherName": _names(fetchers),
-                "CleanupFetcherName": _names(fetchers),
+                "CleanupFetcherName": {"anyOf": [_names(fetchers), {"enum": ["", None]}]},
             },
             required=(
                 "TargetManagerName",
@@ -151,18 +158,33 @@ class _Maker:
         acquire = self._parts(managers, "acquire", lambda part: part.AcquireParameters)
         release = self._parts(managers, "release", lambda part: part.ReleaseParameters)
         fetch = self._parts(fetchers, "fetch", lambda part: part.Parameters)
-        self._definitions["steps"] = {"type": "array", "minItems": 1, "items": self._step()}
+        self._definitions["steps"] = {"type": ["array", "null"], "items": self._step()}
         test["allOf"] = [
             *_given("TargetManagerName", "TargetManagerAcquireParameters", acquire),
             *_given("TargetManagerName", "TargetManagerReleaseParameters", release),
-            *_given("TestFetcherName", "TestFetcherFetchParameters", fetch),
-            *_given("CleanupFetcherName", "CleanupFetcherFetchParameters", fetch),
+            *_given("TestFetcherName", "TestFetcherFetchParameters", self._of_test(fetch)),
+            *_given("CleanupFetcherName", "CleanupFetcherFetchParameters", fetch, list(fetch)),
         ]
         return self._defined("test", test)
 
+    def _of_test(self, fetch: dict[str, Schema]) -> dict[str, Schema]:
+        """The parameters of fetchers for the steps of a test: where it has no name, or no steps, it is refused."""
+        found = {}
+        for name, reference in fetch.items():
+            has = self._definitions[f"fetch.{name}"].get("properties", {})
+            needs = {
+                key: need
+                for key, need in _NEEDED.items()
+                if not has.get(key, {"default": True}).get("default")
+            }
+            more = {"type": "object", "properties": needs, "required": list(needs)}
+            found[name] = {"allOf": [reference, more]} if needs else reference
+        return found
+
     def _retry(self) -> Schema:
         many = {"type": "integer", "minimum": 0, "maximum": _MAX_UINT32}
-        return self._defined("retry", self._object(RetryFields, {"NumRetries": many}))
+        retry = self._object(RetryFields, {"NumRetries": many})
+        return self._defined("retry", {**retry, "type": ["object", "null"]})
 
     def _step(self) -> Schema:
         steps = self._catalog.steps
@@ -176,7 +198,10 @@ class _Maker:
                     "maxLength": MAX_LABEL_BYTES,
                 },
                 "parameters": {"type": "object", "additionalProperties": {"type": "array"}},
-                "OnInterrupt": {"type": "string", "enum": [str(each) for each in OnInterrupt]},
+                "OnInterrupt": {
+                    "type": ["string", "null"],
+                    "enum": [*(str(each) for each in OnInterrupt), None],
+                },
             },
             required=("name", "label"),
         )
@@ -222,14 +247,14 @@ class _Maker:
             return {}
         made = struct_schema(kind, ref_template=f"#/$defs/{prefix}.{{name}}")
         for name, each in made.pop("$defs", {}).items():
-            self._definitions[f"{prefix}.{name}"] = _closed(each)
+            self._definitions[f"{prefix}.{name}"] = _closed(_nulls(each))
         steps = made["properties"].get(_STEPS)
         if steps is not None and not {"type", "anyOf", "$ref"} & set(steps):
             made["properties"][_STEPS] = {"$ref": "#/$defs/steps"}
         if not made.get("required"):
             # With nothing behind it, a key of YAML is null, and is taken for an empty object.
             made["type"] = ["object", "null"]
-        return _closed(made)
+        return _closed(_nulls(made))
 
     def _step_parameters(self, name: str) -> Schema:
         return _described(lambda: _lists(self._catalog.step(name).Parameters))
@@ -287,6 +312,15 @@ def _given(name: str, key: str, schemas: dict[str, Schema], needing: Sequence[st
         }
         for part, schema in schemas.items()
     ]
+
+
+def _nulls(schema: Schema) -> Schema:
+    """With null for every member that may be left out, as the reader takes it; of durations it does not."""
+    required = schema.get("required", ())
+    for key, each in schema.get("properties", {}).items():
+        if key not in required and isinstance(each.get("type"), str) and not {"enum", "pattern"} & set(each):
+            each["type"] = [each["type"], "null"]
+    return schema
 
 
 def _closed(schema: Schema) -> Schema:

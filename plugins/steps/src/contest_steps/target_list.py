@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from msgspec import UNSET, Struct, UnsetType, json
+from msgspec import UNSET, Meta, Struct, UnsetType, json
 
 from contest_core.wire_names import wire_name
 from contest_runner.parts import AcquireContext, ReleaseContext, TargetManager
@@ -58,7 +58,7 @@ def _canonical(address: str | None) -> str | None:
 class TargetListAcquireParameters(Struct, frozen=True, kw_only=True, rename=wire_name):
     """Parameters of `TargetList`."""
 
-    targets: list[TargetEntry] = []
+    targets: Annotated[list[TargetEntry], Meta(extra_json_schema={"minItems": 1})]
     """The targets; at least one."""
 
     def __post_init__(self) -> None:
