@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from contest_core.errors import Denied
@@ -15,9 +16,12 @@ from contest_core.errors import Denied
 _ORIGIN: Final = re.compile(r"https?://[^/\s?#@]+", re.IGNORECASE)
 
 
-def is_origin(text: str) -> bool:
-    """Whether a text is of the form in which browsers send an origin."""
-    return _ORIGIN.fullmatch(text) is not None
+def wrong_origins(origins: Iterable[str]) -> dict[str, str]:
+    """What is wrong with a setting `origins`, by its name: none but one that browsers send can ever match."""
+    wrong = [origin for origin in origins if not _ORIGIN.fullmatch(origin)]
+    if not wrong:
+        return {}
+    return {"origins": f"{wrong[-1][:100]!r} is not of the form https://host or https://host:port"}
 
 
 def names_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""What programs that ask other machines share: whether it is this one, and why one did not answer.
+"""What programs that ask other machines share: the parts of its address, whether it is this one, why it did not answer.
 
 Used by plugins that open connections: HTTP's client, the fetcher `URI`. Knows no library, and opens none itself.
 """
@@ -7,6 +7,24 @@ from __future__ import annotations
 
 import os
 from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from contest_core.errors import Unreachable
+
+
+def parts_of(address: str, *, example: str) -> SplitResult:
+    """The parts of a server's address, which has a host and carries no credentials. Raises `Unreachable`."""
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise Unreachable(address=address, reason=str(error)) from None
+    if not host:
+        raise Unreachable(address=address, reason=f"the address has no host; write {example}")
+    if parts.username is not None or parts.password is not None:
+        reason = "an address carries no user and no password; a token goes beside it"
+        raise Unreachable(address=f"{parts.scheme}://{host}", reason=reason)
+    return parts
 
 
 def is_loopback(host: str) -> bool:

@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
 from contest_core.api import API
+from contest_core.budget import Budget
 from contest_core.caller import Caller
 from contest_core.errors import (
     ContestError,
@@ -65,16 +66,6 @@ _WATCHING: Final = frozenset(("watch", "unwatch"))
 _ASK_FOR_LESS: Final = (
     "ask for a `run`, a `test` or a `target`, or without `events`; in a batch, for fewer at once"
 )
-
-
-class Budget(Protocol):
-    """Bytes of large answers that several sessions may hold together until their peers take them."""
-
-    def take(self, size: int) -> bool:
-        """Counts so many bytes more; false, and they are counted all the same, where that is too much."""
-
-    def give_back(self, size: int) -> None:
-        """Counts them no longer."""
 
 
 class _Opened(bytes):
@@ -156,9 +147,7 @@ class Session:
                 await self._begin(self._respond(request))
             # Not `_respond`: this is nearly every request's way, and a layer less is a tenth of its price.
             elif (answer := await self._answer(request)) is not None:
-                await self._deliver(answer, len(answer))
-                if type(answer) is _Opened:
-                    answer.subscription.begin()
+                await self._deliver(answer, answer)
         finally:
             self._receiving -= 1
             self._changed.set()
@@ -208,9 +197,7 @@ class Session:
     async def _respond(self, request: Request | Malformed) -> None:
         answer = await self._answer(request)
         if answer is not None:
-            await self._deliver(answer, len(answer))
-            if type(answer) is _Opened:
-                answer.subscription.begin()
+            await self._deliver(answer, answer)
 
     async def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         # No task group: the tasks outlive the call that began them, and `aclose` is what ends them all.
@@ -244,10 +231,7 @@ class Session:
             answer = self._too_large(bytes(request.id) or NULL)
         batch.put(position, answer)
         if not batch.missing and batch.size:
-            await self._deliver(batch.encode(), *(len(each) for each in batch.answers if each is not None))
-            for each in batch.answers:
-                if type(each) is _Opened:
-                    each.subscription.begin()
+            await self._deliver(batch.encode(), *(each for each in batch.answers if each is not None))
 
     async def _answer(self, request: Request | Malformed) -> bytes | None:
         """The message that answers a request; None for a notification or a response."""
@@ -293,8 +277,8 @@ class Session:
 
     # --- answering
 
-    async def _deliver(self, message: bytes, *sizes: int) -> None:
-        """Sends a message; `sizes` are of the answers in it."""
+    async def _deliver(self, message: bytes, *answers: bytes) -> None:
+        """Sends a message; `answers` are those in it. When it is sent the watches that these opened begin."""
         try:
             while self._sending:
                 self._changed.clear()
@@ -310,9 +294,12 @@ class Session:
             finally:
                 self._sending = False
                 self._changed.set()
+            for answer in answers:
+                if type(answer) is _Opened:
+                    answer.subscription.begin()
         finally:
             if self._held:
-                self._release(sum(size for size in sizes if size > LARGE_ANSWER))
+                self._release(sum(len(answer) for answer in answers if len(answer) > LARGE_ANSWER))
 
     def _encode(self, response: Response[Any], identity: bytes) -> bytes:
         if response.error is not None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from contest_core.budget import Budget
 from contest_core.settings import Duration
-from contest_http.connections import Budget
 from contest_http.forms import read_parameters
 
 WAIT = 10.0

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
     from contest_core.api import API
+    from contest_core.budget import Budget
     from contest_core.listener import ListenerContext
-    from contest_http.connections import Budget
     from contest_http.settings import HttpSettings
 
 EVENTS: Final = "/events"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, Self
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -22,7 +22,7 @@ from contest_core.errors import (
     Unsupported,
     error_from_wire,
 )
-from contest_core.network import is_loopback, system_words
+from contest_core.network import is_loopback, parts_of, system_words
 from contest_http.events import EventStream, Message
 
 if TYPE_CHECKING:
@@ -207,19 +207,10 @@ class HttpClient(Client):
 
 
 def _host(address: str) -> str:
-    try:
-        parts = urlsplit(address)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise Unreachable(address=address, reason=str(error)) from None
-    if not host:
-        raise Unreachable(address=address, reason="the address has no host; write http://HOST:PORT")
-    if parts.username is not None or parts.password is not None:
-        reason = "an address carries no user and no password; a token goes beside it"
-        raise Unreachable(address=f"{parts.scheme}://{host}", reason=reason)
+    parts = parts_of(address, example="http://HOST:PORT")
     if parts.query or parts.fragment:
         raise Unreachable(address=address, reason="an address has no query and no fragment")
-    return host
+    return parts.hostname or ""
 
 
 def _content_type(response: httpx2.Response) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from uvicorn.server import ServerState
 
-from contest_core.errors import TooManyRequests
+from contest_core.budget import Budget
 
 if TYPE_CHECKING:
     from contest_http.guards import Guards
@@ -24,34 +24,6 @@ if TYPE_CHECKING:
 
 LINGER: Final = 0.5
 """Seconds in which a peer that was refused may still send, so that it comes to read why."""
-
-
-class Budget:
-    """Bytes that the listener holds for its peers: of large requests that come, of large answers that go."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.used = 0
-
-    def take(self, size: int) -> bool:
-        """Counts so many bytes; false, and they are counted all the same, where that is too much.
-
-        One alone is never too much: the limits of a single request and answer are others.
-        """
-        alone = not self.used
-        self.used += size
-        return alone or self.used <= self._limit
-
-    def give_back(self, size: int) -> None:
-        """Counts them no longer."""
-        self.used -= size
-
-    def spent(self) -> TooManyRequests:
-        """What the peer is told."""
-        reason = (
-            f"large requests and answers of {self.used:,} bytes are under way, the limit is {self._limit:,}"
-        )
-        return TooManyRequests(reason=reason, retry_after=5)
 
 
 class Connections(ServerState):

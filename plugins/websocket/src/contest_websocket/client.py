@@ -10,13 +10,12 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
 
 import msgspec
 
 from contest_core.client import Client, ClientOptions
 from contest_core.errors import ContestError, Unreachable, error_from_wire
-from contest_core.network import is_loopback, system_words
+from contest_core.network import is_loopback, parts_of, system_words
 from contest_core.rpc_client import watching
 from contest_websocket.link import Link
 
@@ -115,16 +114,7 @@ def _refused(address: str, error: InvalidStatus) -> ContestError:
 
 
 def _host(address: str) -> str:
-    try:
-        parts = urlsplit(address)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise Unreachable(address=address, reason=str(error)) from None
-    if not host:
-        raise Unreachable(address=address, reason="the address has no host; write ws://HOST:PORT")
-    if parts.username is not None or parts.password is not None:
-        reason = "an address carries no user and no password; a token goes beside it"
-        raise Unreachable(address=f"{parts.scheme}://{host}", reason=reason)
+    parts = parts_of(address, example="ws://HOST:PORT")
     if parts.fragment:
         raise Unreachable(address=address, reason="an address has no fragment")
-    return host
+    return parts.hostname or ""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from contest_core.budget import Budget
 from contest_core.caller import Caller, Principal
 from contest_core.rpc import Session
 
@@ -24,27 +25,6 @@ if TYPE_CHECKING:
 
 _LONGEST_PERIOD: Final = 1.0
 """Seconds between two looks at the deadlines, at most."""
-
-
-class Budget:
-    """Bytes that the listener holds for its peers: of large requests that come, of large answers that go."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.used = 0
-
-    def take(self, size: int) -> bool:
-        """Counts so many bytes more; false, and they are counted all the same, where that is too much.
-
-        What one connection alone holds is never too much: the limits of a single request and answer are others.
-        """
-        alone = not self.used
-        self.used += size
-        return alone or self.used <= self._limit
-
-    def give_back(self, size: int) -> None:
-        """Counts them no longer."""
-        self.used -= size
 
 
 class Connections:

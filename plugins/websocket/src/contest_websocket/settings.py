@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from contest_core.browsers import is_origin
+from contest_core.browsers import wrong_origins
 from contest_core.settings import ByteSize, Duration, InvalidSettings, SettingsCheck, out_of_bounds
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -57,10 +57,7 @@ class WebsocketSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How long it may stay silent after that."""
 
     def __post_init__(self) -> None:
-        problems = out_of_bounds(self, {**_TIMES, **_SIZES})
-        for origin in self.origins:
-            if not is_origin(origin):
-                problems["origins"] = f"{origin[:100]!r} is not of the form https://host or https://host:port"
+        problems = out_of_bounds(self, {**_TIMES, **_SIZES}) | wrong_origins(self.origins)
         if problems:
             raise InvalidSettings(problems)
         if self.max_buffered < self.max_request:
