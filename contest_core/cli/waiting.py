@@ -1,7 +1,7 @@
 """Waits for the end of a job by asking for its status again and again, and shows its progress.
 
-Used by `start --wait` and `retry --wait`: `watch` comes to the wires later. A server that is away for a while is
-waited for, since a job goes on when its server is started again.
+Used by `start --wait` and `retry --wait`, with any server: ConTest's own have no `watch`. A server that is away for a
+while is waited for, since a job goes on when its server is started again.
 """
 
 from __future__ import annotations
