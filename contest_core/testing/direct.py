@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Self
 
 import msgspec
@@ -17,7 +17,8 @@ from msgspec import Struct
 from contest_core.api import API
 from contest_core.caller import Credentials
 from contest_core.client import Client, ClientOptions
-from contest_core.errors import ContestError, Unreachable, Unsupported
+from contest_core.errors import ContestError, Unreachable
+from contest_core.job_event import Gap, JobEvent
 from contest_core.listener import Listener, ListenerContext
 from contest_core.responses import encode
 
@@ -70,6 +71,24 @@ class DirectListener(Listener):
             self._open -= 1
             self._closed.set()
 
+    @asynccontextmanager
+    async def follow(
+        self, parameters: Mapping[str, object], credentials: tuple[Credentials, ...] = ()
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """One watch: the bytes of its events."""
+        api, context = self._api, self.context
+        if api is None or context is None:
+            raise Unreachable(address="direct:", reason="the listener does not serve")
+        principal = await api.authenticate(*credentials, listener=context.name, peer="direct")
+        caller = api.caller(listener=context.name, peer="direct", principal=principal)
+        async with api.subscribe(caller, parameters) as watch:
+            yield (_item(item) async for item in watch)
+
+
+def _item(item: JobEvent | Gap) -> bytes:
+    kind = b"Gap" if isinstance(item, Gap) else b"Event"
+    return b'{"%b":%b}' % (kind, msgspec.json.encode(item))
+
 
 class DirectClient(Client):
     """A client without a transport, made by `DirectListener.client`."""
@@ -92,8 +111,9 @@ class DirectClient(Client):
         return await self._listener.ask(verb, wire, self._credentials)
 
     def watch(self, parameters: Mapping[str, object]) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """No wire has it yet."""
-        raise Unsupported(what="watch", by="this wire")
+        """As `call`. Raises the refusal when entered."""
+        wire = msgspec.json.decode(msgspec.json.encode(parameters))
+        return self._listener.follow(wire, self._credentials)
 
     async def aclose(self) -> None:
         """It holds nothing."""

@@ -7,9 +7,9 @@ until somebody calls `finish`, or until they are stopped.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from msgspec import Struct
 from contest_core.caller import Caller
 from contest_core.errors import (
     InvalidDescriptor,
+    InvalidParameters,
     JobEnded,
     JobRunning,
     StartKeyConflict,
@@ -59,8 +60,10 @@ class MemoryJob:
     job_id: int
     descriptor: dict[str, Any]
     requestor: str
+    start_time: datetime
     state: JobState = JobState.STARTED
-    start_time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    events: int = 0
+    """How many it has had."""
     end_time: datetime | None = None
     retry_of: int | None = None
 
@@ -76,12 +79,17 @@ class MemoryJobManager(JobManager):
     class Settings(Struct, frozen=True, kw_only=True):
         """It has none."""
 
-    def __init__(self, settings: Any = None) -> None:
+    def __init__(
+        self, settings: Any = None, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        """`now` is asked for every time that it gives out."""
         super().__init__(settings)
         self.jobs: dict[int, MemoryJob] = {}
         """By number."""
+        self._now = now
         self._keys: dict[str, int] = {}
         self._events: list[JobEvent] = []
+        self._pruned = 0
         self._changed = asyncio.Event()
         self._ended = False
 
@@ -112,8 +120,28 @@ class MemoryJobManager(JobManager):
         """Ends a running job."""
         job = self.jobs[job_id]
         job.state = state
-        job.end_time = datetime.now(UTC)
-        self._emit(job)
+        job.end_time = self._now()
+        self.emit(job_id, state.wire_name)
+
+    def emit(self, job_id: int, name: str, payload: object = None) -> None:
+        """Something happens in a job."""
+        job = self.jobs[job_id]
+        job.events += 1
+        header = Header(job_id=job_id, run_id=None, test_name=None, test_attempt=None, test_step_label=None)
+        event = JobEvent(
+            sequence_id=job.events,
+            emit_time=self._now(),
+            header=header,
+            data=EventData(target=None, event_name=name, payload=payload),
+            cursor=str(self._pruned + len(self._events) + 1),
+        )
+        self._events.append(event)
+        self._notify()
+
+    def prune(self, count: int) -> None:
+        """Forgets the oldest events, so many: whoever has not read them is told of a gap."""
+        del self._events[:count]
+        self._pruned += count
 
     # --- the verbs
 
@@ -195,7 +223,10 @@ class MemoryJobManager(JobManager):
     async def _watch(self, message: EventWatchMsg) -> AsyncIterator[Watch]:
         if message.job_id is not None:
             self._job(message.job_id)
-        yield _MemoryWatch(self, message)
+        since = message.since.text if message.since else "0"
+        if not since.isdecimal() or int(since) > self._pruned + len(self._events):
+            raise InvalidParameters(reason=f"{since[:40]!r} is no cursor of this store", parameter="since")
+        yield _MemoryWatch(self, message.job_id, int(since))
 
     # --- inside
 
@@ -208,26 +239,10 @@ class MemoryJobManager(JobManager):
         return tuple(job for job in self.jobs.values() if job.state is JobState.STARTED)
 
     def _add(self, descriptor: dict[str, Any], requestor: str) -> MemoryJob:
-        job = MemoryJob(len(self.jobs) + 1, descriptor, requestor)
+        job = MemoryJob(len(self.jobs) + 1, descriptor, requestor, self._now())
         self.jobs[job.job_id] = job
-        self._emit(job)
+        self.emit(job.job_id, job.state.wire_name)
         return job
-
-    def _emit(self, job: MemoryJob) -> None:
-        header = Header(
-            job_id=job.job_id, run_id=None, test_name=None, test_attempt=None, test_step_label=None
-        )
-        own = sum(event.header.job_id == job.job_id for event in self._events)
-        data = EventData(target=None, event_name=job.state.wire_name, payload=None)
-        event = JobEvent(
-            sequence_id=own + 1,
-            emit_time=datetime.now(UTC),
-            header=header,
-            data=data,
-            cursor=str(len(self._events) + 1),
-        )
-        self._events.append(event)
-        self._notify()
 
     def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
@@ -238,21 +253,41 @@ class MemoryJobManager(JobManager):
 
 
 class _MemoryWatch(Watch):
-    def __init__(self, manager: MemoryJobManager, message: EventWatchMsg) -> None:
-        self.cursor = message.since or Cursor("0")
+    def __init__(self, manager: MemoryJobManager, job_id: int | None, position: int) -> None:
+        self.cursor = Cursor(str(position))
         self._manager = manager
-        self._job_id = message.job_id
+        self._job_id = job_id
+        self._position = position
+        self._read = 0
 
     async def __anext__(self) -> JobEvent | Gap:
         manager = self._manager
         while True:
-            for event in manager._events[int(self.cursor.text) :]:
-                self.cursor = Cursor(event.cursor or "")
+            while (at := self._position - manager._pruned) < len(manager._events):
+                if at < 0:
+                    return self._gap(manager)
+                event = manager._events[at]
+                self._move(self._position + 1)
                 if self._job_id in (None, event.header.job_id):
+                    self._read = event.sequence_id
                     return event
             if manager._ended or (self._job_id and manager.jobs[self._job_id].state.ended):
                 raise StopAsyncIteration
             await manager._change()
+
+    def _move(self, position: int) -> None:
+        self._position = position
+        self.cursor = Cursor(str(position))
+
+    def _gap(self, manager: MemoryJobManager) -> Gap:
+        """What was pruned before it was read; of one job it is known how much."""
+        left = [event for event in manager._events if event.header.job_id == self._job_id]
+        missed = None
+        if self._job_id is not None:
+            first = left[0].sequence_id if left else manager.jobs[self._job_id].events + 1
+            missed = first - 1 - self._read
+        self._move(manager._pruned)
+        return Gap(missed=missed, cursor=str(self.cursor))
 
 
 def _descriptor(text: str) -> dict[str, Any]:
