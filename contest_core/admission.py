@@ -44,6 +44,11 @@ class Admission:
         self._lacking = {verb: _undeclared(verb, capabilities) for verb in VERBS}
         self._closed_to: frozenset[str] = frozenset()
 
+    @property
+    def authenticated(self) -> bool:
+        """Whether there is any authenticator."""
+        return bool(self._authenticators)
+
     def close_to(self, *names: str) -> None:
         """From now on these verbs are refused with `ShuttingDown`."""
         self._closed_to = self._closed_to.union(names)

@@ -135,6 +135,11 @@ class API:
         """Who answers: given, made by a function, else the host name."""
         return self.config.server_id
 
+    @property
+    def authenticated(self) -> bool:
+        """Whether callers have to prove who they are."""
+        return self._admission.authenticated
+
     def refuse(self, *names: str) -> None:
         """From now on these verbs are answered with `ShuttingDown`: the server ends."""
         self._admission.close_to(*names)

@@ -50,6 +50,7 @@ from contest_core.rpc_messages import (
     parse_member,
 )
 from contest_core.rpc_watch import MAX_WATCHES, Subscription, Subscriptions
+from contest_core.verbs import COMMON
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """What one message to the peer may have, unless the transport says otherwise."""
@@ -60,7 +61,10 @@ MAX_BATCH: Final = 1000
 LARGE_ANSWER: Final = 64 * 1024
 """Bytes of an answer that are not worth counting."""
 
-_WATCHING: Final = frozenset(("watch", "unwatch"))
+DISCOVER: Final = "rpc.discover"
+"""The method of OpenRPC that answers with the document of all others; no verb, but of every session."""
+
+_OWN: Final = frozenset(("watch", "unwatch", DISCOVER))
 """Methods of the session itself."""
 
 _ASK_FOR_LESS: Final = (
@@ -244,8 +248,8 @@ class Session:
         caller: Caller | None = None
         try:
             caller = self._caller()
-            if request.method in _WATCHING:
-                return await self._watching(request, caller, identity)
+            if request.method in _OWN:
+                return await self._own(request, caller, identity)
             response = await self._api.call(caller, request.method, parameters(request))
             answer = self._encode(response, identity)
         except ContestError as error:
@@ -258,10 +262,13 @@ class Session:
             answer = self._fault(request, caller, identity)
         return answer if identity else None
 
-    async def _watching(self, request: Request, caller: Caller, identity: bytes) -> bytes | None:
-        """`watch` and `unwatch`; as notifications they do nothing, since nobody would know the subscription."""
+    async def _own(self, request: Request, caller: Caller, identity: bytes) -> bytes | None:
+        """The session's own methods; as notifications they do nothing: nobody would know of a subscription."""
         if not identity:
             return None
+        if request.method == DISCOVER:
+            document = await self._discovered(request)
+            return self._bounded(b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (identity, document), identity)
         given = parameters(request)
         if request.method == "unwatch":
             return self._subscribed(identity, self._subscriptions.close(given))
@@ -269,6 +276,13 @@ class Session:
         answer = _Opened(self._subscribed(identity, subscription.number))
         answer.subscription = subscription
         return answer
+
+    async def _discovered(self, request: Request) -> bytes:
+        from contest_core.openrpc import DOCUMENTS  # most servers are never asked for it
+
+        if any(not isinstance(name, str) or name not in COMMON for name in request.params or ()):
+            raise InvalidParameters(reason=f"{DISCOVER} takes no parameters")
+        return await DOCUMENTS.of(self._api)
 
     def _subscribed(self, identity: bytes, number: int) -> bytes:
         data = ResponseDataWatch(subscription=number)
@@ -306,6 +320,10 @@ class Session:
             answer = self._refusal(response.error, identity, response)
         else:
             answer = b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (identity, encode(response))
+        return self._bounded(answer, identity)
+
+    def _bounded(self, answer: bytes, identity: bytes) -> bytes:
+        """The answer, or that it is too large for the peer or for what there is room for."""
         size = len(answer)
         if size > self._max_answer:
             return self._too_large(identity)

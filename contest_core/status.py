@@ -262,7 +262,7 @@ class JobStatus(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=wi
 
     name: str
     state_name: str = field(name="State")
-    """The wire name of a `JobState`."""
+    """One of `JobState`, as the wire spells it."""
     state_err_msg: str
     """Why the job failed, or what outlived its stop."""
     start_time: datetime
@@ -295,7 +295,9 @@ class JobEntry(Struct, frozen=True, kw_only=True, rename=wire_name):
     job_id: int
     name: str
     state_name: str = field(name="State")
+    """One of `JobState`, as the wire spells it."""
     verdict: str | None
+    """One of `Verdict`, once the job has ended."""
     flaky: bool
     requestor: str
     principal: str | None

@@ -43,6 +43,10 @@ class Parameter(Struct, frozen=True, kw_only=True):
     """What the job manager has to declare before this may be given."""
     default: Any = None
     """The argument's value where the parameter is not given."""
+    text: Mapping[str, Any]
+    """The JSON Schema of what `convert` takes as text: from a form, a query string, or JSON."""
+    json: Mapping[str, Any] | None
+    """The JSON Schema of what JSON may have in place of the text; None where that is nothing else."""
 
 
 class Verb(Struct, frozen=True, kw_only=True):
@@ -57,6 +61,8 @@ class Verb(Struct, frozen=True, kw_only=True):
     """It changes nothing, so it is cancelled when its caller goes away."""
     parameters: tuple[Parameter, ...] = ()
     needs_requestor: bool = True
+    refusals: tuple[str, ...] = ()
+    """Codes of errors with which a job manager refuses it, beside `unsupported`."""
 
     @property
     def permission(self) -> str:
@@ -157,10 +163,34 @@ def _states(value: object) -> tuple[JobState, ...]:
     return tuple(states)
 
 
+_TEXT: Final = {"type": "string"}
+_NUMBER: Final = {"type": "string", "pattern": "^[-+]?[0-9]+$"}
+_INTEGER: Final = {"type": "integer", "format": "int64", "minimum": -(2**63), "maximum": 2**63 - 1}
+_STATES: Final = [state.wire_name for state in JobState if state]
+_STATE: Final = f"({'|'.join(_STATES)})"
+
+_SCHEMAS: Final[Mapping[Callable[[object], Any], tuple[Mapping[str, Any], Mapping[str, Any] | None]]] = {
+    _text: (_TEXT, None),
+    _cursor: (_TEXT, None),
+    _integer: (_NUMBER, _INTEGER),
+    _job_id: (_NUMBER, _INTEGER),
+    _boolean: ({"type": "string", "enum": ["true", "1", "false", "0"]}, {"type": "boolean"}),
+    _descriptor: ({"type": "string", "minLength": 1}, {"type": "object"}),
+    _names: (_TEXT, {"type": "array", "items": _TEXT}),
+    _states: (
+        {"type": "string", "pattern": f"^{_STATE}(,{_STATE})*$"},
+        {"type": "array", "items": {"type": "string", "enum": _STATES}},
+    ),
+    _time: ({"type": "string", "format": "date-time"}, None),
+}
+"""What each conversion takes, as text and in JSON."""
+
+
 def _parameter(
     name: str, argument: str, convert: Callable[[object], Any], help: str, **more: Any
 ) -> Parameter:
-    return Parameter(name=name, argument=argument, convert=convert, help=help, **more)
+    text, json = _SCHEMAS[convert]
+    return Parameter(name=name, argument=argument, convert=convert, help=help, text=text, json=json, **more)
 
 
 _JOB_ID = _parameter("jobID", "job_id", _job_id, "The job's number.", required="job ID cannot be empty")
@@ -181,6 +211,7 @@ VERBS: Mapping[str, Verb] = {
             event=EventType.START,
             response=ResponseType.START,
             reads=False,
+            refusals=("invalid_descriptor", "start_key_conflict"),
             parameters=(
                 _JOB_DESC,
                 _parameter(
@@ -206,6 +237,7 @@ VERBS: Mapping[str, Verb] = {
             event=EventType.STOP,
             response=ResponseType.STOP,
             reads=False,
+            refusals=("unknown_job", "job_ended"),
             parameters=(_JOB_ID,),
         ),
         Verb(
@@ -214,6 +246,7 @@ VERBS: Mapping[str, Verb] = {
             event=EventType.STATUS,
             response=ResponseType.STATUS,
             reads=True,
+            refusals=("unknown_job", "invalid_parameters"),
             parameters=(
                 _JOB_ID,
                 _parameter("run", "run", _integer, "Only this run.", capability="status.run"),
@@ -235,6 +268,7 @@ VERBS: Mapping[str, Verb] = {
             event=EventType.RETRY,
             response=ResponseType.RETRY,
             reads=False,
+            refusals=("unknown_job", "job_running", "invalid_descriptor", "invalid_parameters"),
             parameters=(
                 _JOB_ID,
                 _parameter(
@@ -253,6 +287,7 @@ VERBS: Mapping[str, Verb] = {
             event=EventType.LIST,
             response=ResponseType.LIST,
             reads=True,
+            refusals=("invalid_parameters",),
             parameters=(
                 _parameter("states", "states", _states, "In any of these states.", default=()),
                 _parameter("tags", "tags", _names, "With all of these tags.", default=()),
@@ -291,6 +326,7 @@ VERBS: Mapping[str, Verb] = {
             event=EventType.VALIDATE,
             response=ResponseType.VALIDATE,
             reads=True,
+            refusals=("invalid_descriptor",),
             parameters=(
                 _JOB_DESC,
                 _parameter(
@@ -316,6 +352,7 @@ VERBS: Mapping[str, Verb] = {
             event=EventType.WATCH,
             response=ResponseType.WATCH,
             reads=True,
+            refusals=("unknown_job",),
             parameters=(
                 _parameter("jobID", "job_id", _job_id, "Only of this job, to its end.", default=None),
                 _parameter("since", "since", _cursor, "From behind this cursor.", default=None),

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 EVENTS: Final = "/events"
 """Where GET finds `watch`."""
 
-LATER: Final = ("/metrics", "/openapi.json")
+OPENAPI: Final = "/openapi.json"
+"""Where GET finds the contract for machines."""
+
+LATER: Final = ("/metrics",)
 """Paths that have a meaning for GET, but not in this version."""
 
 SLICE: Final = 256 * 1024
@@ -68,6 +71,10 @@ class Application:
             if refused is None:
                 return
             status, headers, body = refused
+        elif scope["path"] == OPENAPI and scope["method"] in ("GET", "HEAD"):
+            from contest_http.openapi import DOCUMENTS  # most servers are never asked for it
+
+            status, headers, body = _json(200, await DOCUMENTS.of(self._api))
         else:
             status, headers, body = self._look(scope["method"], scope["path"], fields)
         if b"origin" in fields:
@@ -205,7 +212,7 @@ class Application:
                 return _json(200, b'{"Status":"ready"}')
             return _refused(ContestError(reason, code="unavailable"), None)
         if path in LATER:
-            there = "this version has GET /events, /healthz and /readyz, and the verbs by POST"
+            there = "this version has GET /events, /healthz, /readyz and /openapi.json, and the verbs by POST"
             return _json(404, encode(ContestError(f"{path} is not offered yet; {there}", code="unsupported")))
         return _only_post()
 
