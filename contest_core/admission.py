@@ -18,10 +18,9 @@ from contest_core.errors import (
     ShuttingDown,
     Unauthenticated,
     Unavailable,
-    Unsupported,
 )
-from contest_core.events import EventListMsg, EventMsg
-from contest_core.verbs import VERBS, Parameter
+from contest_core.offer import Offer
+from contest_core.verbs import VERBS
 
 MAX_START_KEY_BYTES: Final = 256
 """Start keys are stored and indexed, so they are short."""
@@ -41,8 +40,12 @@ class Admission:
         self._authenticators = tuple(authenticators)
         self._trusted = frozenset(trusted)
         self._patience = patience
-        self._lacking = {verb: _undeclared(verb, capabilities) for verb in VERBS}
+        self.offer = Offer(capabilities, by="this server's job manager")
         self._closed_to: frozenset[str] = frozenset()
+
+    def offers(self, capabilities: frozenset[str]) -> None:
+        """From now on the job manager offers these."""
+        self.offer = Offer(capabilities, by="this server's job manager")
 
     @property
     def authenticated(self) -> bool:
@@ -107,18 +110,6 @@ class Admission:
             raise ShuttingDown
         return requestor
 
-    def lacks(self, verb: str, message: EventMsg) -> Unsupported | None:
-        """The refusal of what the job manager does not offer, if the message asks for that."""
-        lacking = self._lacking[verb]
-        manager = "this server's job manager"
-        if lacking is None:
-            return Unsupported(what=verb, by=manager)
-        asked = message.query if isinstance(message, EventListMsg) else message
-        for parameter in lacking:
-            if getattr(asked, parameter.argument) != parameter.default:
-                return Unsupported(what=f"{parameter.name} of {verb}", by=manager)
-        return None
-
 
 def check_start_key(start_key: str) -> None:
     """Raises `InvalidParameters` for an empty key, or one that is too long to be kept."""
@@ -126,14 +117,6 @@ def check_start_key(start_key: str) -> None:
     if not 0 < size <= MAX_START_KEY_BYTES:
         reason = f"startKey: must have 1 to {MAX_START_KEY_BYTES} bytes, this has {size}"
         raise InvalidParameters(reason=reason, parameter="startKey", verb="Start")
-
-
-def _undeclared(verb: str, capabilities: frozenset[str]) -> tuple[Parameter, ...] | None:
-    """Of a verb, the parameters that the job manager does not offer; None where it is the verb itself."""
-    if verb not in capabilities:
-        return None
-    offered = VERBS[verb].parameters
-    return tuple(one for one in offered if one.capability and one.capability not in capabilities)
 
 
 def _requestor(verb: str, caller: Caller) -> str:

@@ -26,6 +26,7 @@ from contest_core.errors import (
     InvalidDescriptor,
     InvalidParameters,
     Overloaded,
+    Refusal,
     ServerError,
     UnknownVerb,
     Unsupported,
@@ -54,9 +55,11 @@ from contest_core.responses import (
     Response,
     ResponseData,
     ResponseDataList,
+    ResponseDataLocks,
     ResponseDataRetry,
     ResponseDataStart,
     ResponseDataStatus,
+    ResponseDataStop,
     ResponseDataValidate,
     ResponseDataVersion,
     ResponseType,
@@ -119,7 +122,6 @@ class API:
         """`trusted` are the names of listeners whose word for their peers' names (`Vouched`) is taken."""
         self.config = Config(event_timeout=event_timeout, server_id=_server_id(server_id))
         self.events = EventChannel()
-        self.capabilities = capabilities
         self._admission = Admission(
             authenticators=authenticators,
             trusted=trusted,
@@ -127,8 +129,7 @@ class API:
             patience=event_timeout,
         )
         self._ids = map("{}-{:x}".format, itertools.repeat(os.urandom(3).hex()), itertools.count(1))
-        self._version = self._answer_version()
-        self._encoded_version = self._encode_version()
+        self.offer(capabilities)
 
     @property
     def server_id(self) -> str:
@@ -139,6 +140,13 @@ class API:
     def authenticated(self) -> bool:
         """Whether callers have to prove who they are."""
         return self._admission.authenticated
+
+    def offer(self, capabilities: frozenset[str]) -> None:
+        """From now on the job manager offers these: all else is refused, and `version` lists them."""
+        self.capabilities = capabilities
+        self._admission.offers(capabilities)
+        self._version = self._answer_version()
+        self._encoded_version = self._encode_version()
 
     def refuse(self, *names: str) -> None:
         """From now on these verbs are answered with `ShuttingDown`: the server ends."""
@@ -185,18 +193,12 @@ class API:
 
         With a start key, 1 to 256 bytes, asking again with the same descriptor gives the same job.
         """
-        requestor = self._admission.admit("start", caller)
-        if start_key is not None:
-            check_start_key(start_key)
-        message = EventStartMsg(
-            requestor=requestor, job_descriptor=job_descriptor, start_key=start_key, strict=strict
-        )
-        return await self._ask(caller, "start", message)
+        arguments = {"job_descriptor": job_descriptor, "start_key": start_key, "strict": strict}
+        return _decoded(await self._ask(caller, "start", arguments), ResponseDataStart)
 
     async def stop(self, caller: Caller, job_id: int) -> StopResponse:
         """Requests the cancellation of a job; answered when the request is on disk."""
-        message = EventStopMsg(requestor=self._admission.admit("stop", caller), job_id=job_id)
-        return await self._ask(caller, "stop", message)
+        return _decoded(await self._ask(caller, "stop", {"job_id": job_id}), ResponseDataStop)
 
     async def status(
         self,
@@ -209,42 +211,17 @@ class API:
         events: bool = True,
     ) -> StatusResponse:
         """The status of a job, or of one run, test or target of it, with or without steps' events."""
-        response = await self._status(caller, job_id, run=run, test=test, target=target, events=events)
-        return _decoded(response, ResponseDataStatus)
-
-    async def _status(
-        self,
-        caller: Caller,
-        job_id: int,
-        *,
-        run: int | None = None,
-        test: str | None = None,
-        target: str | None = None,
-        events: bool = True,
-    ) -> Response[Any]:
-        message = EventStatusMsg(
-            requestor=self._admission.admit("status", caller),
-            job_id=job_id,
-            run=run,
-            test=test,
-            target=target,
-            events=events,
-        )
-        return await self._ask(caller, "status", message)
+        arguments = {"job_id": job_id, "run": run, "test": test, "target": target, "events": events}
+        return _decoded(await self._ask(caller, "status", arguments), ResponseDataStatus)
 
     async def retry(self, caller: Caller, job_id: int, *, failed_only: bool = False) -> RetryResponse:
         """Runs an ended job again as a new one, linked to it."""
-        requestor = self._admission.admit("retry", caller)
-        message = EventRetryMsg(requestor=requestor, job_id=job_id, failed_only=failed_only)
-        return await self._ask(caller, "retry", message)
+        arguments = {"job_id": job_id, "failed_only": failed_only}
+        return _decoded(await self._ask(caller, "retry", arguments), ResponseDataRetry)
 
     async def list(self, caller: Caller, query: JobQuery) -> ListResponse:
         """The jobs that match the query."""
-        return _decoded(await self._list(caller, query), ResponseDataList)
-
-    async def _list(self, caller: Caller, query: JobQuery) -> Response[Any]:
-        message = EventListMsg(requestor=self._admission.admit("list", caller), query=query)
-        return await self._ask(caller, "list", message)
+        return _decoded(await self._ask(caller, "list", {"query": query}), ResponseDataList)
 
     def version(self) -> VersionResponse:
         """The API version that is spoken here, and beside it what this server offers."""
@@ -252,16 +229,12 @@ class API:
 
     async def validate(self, caller: Caller, job_descriptor: str, *, plan: bool = False) -> ValidateResponse:
         """Everything that `start` checks; nothing is run. With `plan`, what each target would be given."""
-        message = EventValidateMsg(
-            requestor=self._admission.admit("validate", caller), job_descriptor=job_descriptor, plan=plan
-        )
-        return await self._ask(caller, "validate", message)
+        arguments = {"job_descriptor": job_descriptor, "plan": plan}
+        return _decoded(await self._ask(caller, "validate", arguments), ResponseDataValidate)
 
     async def locks(self, caller: Caller) -> LocksResponse:
         """Which targets are locked, by which job, until when."""
-        return await self._ask(
-            caller, "locks", EventLocksMsg(requestor=self._admission.admit("locks", caller))
-        )
+        return _decoded(await self._ask(caller, "locks", {}), ResponseDataLocks)
 
     def watch(
         self, caller: Caller, *, job_id: int | None = None, since: Cursor | None = None
@@ -274,8 +247,7 @@ class API:
 
     @asynccontextmanager
     async def _watch(self, caller: Caller, job_id: int | None, since: Cursor | None) -> AsyncIterator[Watch]:
-        message = EventWatchMsg(requestor=self._admission.admit("watch", caller), job_id=job_id, since=since)
-        response = await self._ask(caller, "watch", message)
+        response = await self._ask(caller, "watch", {"job_id": job_id, "since": since})
         async with response.result() as watch:
             yield watch
 
@@ -301,18 +273,14 @@ class API:
                 verbs.arguments(row, parameters)
             return self._encoded_version
         caller = _declare(caller, parameters)
-        self._admission.admit(verb, caller)
+        requestor = self._admission.admit(verb, caller)
         if row.event is EventType.WATCH:
             error = Unsupported(what="watch", by="this wire")
             return Response(server_id=self.config.server_id, type=row.response, data=None, error=error)
         arguments = verbs.arguments(row, parameters)
-        if row.event is EventType.STATUS:
-            return await self._status(caller, **arguments)
         if row.event is EventType.LIST:
-            return await self._list(caller, JobQuery(**arguments))
-        method = getattr(self, verb)
-        answer: Response[Any] = await method(caller, **arguments)
-        return answer
+            arguments = {"query": JobQuery(**arguments)}
+        return await self._send(caller, verb, _message(verb, requestor, arguments))
 
     # --- events
 
@@ -355,12 +323,17 @@ class API:
             raise answer.err
         return answer
 
-    async def _ask(self, caller: Caller, verb: str, message: EventMsg) -> Response[Any]:
+    async def _ask(self, caller: Caller, verb: str, arguments: Mapping[str, Any]) -> Response[Any]:
+        requestor = self._admission.admit(verb, caller)
+        return await self._send(caller, verb, _message(verb, requestor, arguments))
+
+    async def _send(self, caller: Caller, verb: str, message: EventMsg) -> Response[Any]:
+        """Asks the job manager, for a caller who may."""
         from asyncio.events import get_running_loop  # keeps `contest --help` free of asyncio
 
         row = VERBS[verb]
         server_id = self.config.server_id
-        error: ContestError | None = self._admission.lacks(verb, message)
+        error: ContestError | None = self._admission.offer.lacks(verb, message)
         if error is None:
             assert row.event is not None
             event = Event(
@@ -411,6 +384,26 @@ def _unknown_verb(verb: str) -> UnknownVerb:
     return UnknownVerb(verb=verb, known=list(VERBS), nearest=nearest[0] if nearest else None)
 
 
+_MESSAGES: Final[Mapping[str, type[EventMsg]]] = {
+    "start": EventStartMsg,
+    "stop": EventStopMsg,
+    "status": EventStatusMsg,
+    "retry": EventRetryMsg,
+    "list": EventListMsg,
+    "validate": EventValidateMsg,
+    "locks": EventLocksMsg,
+    "watch": EventWatchMsg,
+}
+
+
+def _message(verb: str, requestor: str, arguments: Mapping[str, Any]) -> EventMsg:
+    """What the event has. Raises `InvalidParameters` for a start key that could not be kept."""
+    start_key = arguments.get("start_key")
+    if start_key is not None:
+        check_start_key(start_key)
+    return _MESSAGES[verb](requestor=requestor, **arguments)
+
+
 def _decoded(response: Response[Any], kind: type[ResponseData]) -> Response[Any]:
     """The answer for a program, which wants no encoded data."""
     if not isinstance(response.data, EncodedJSON):
@@ -418,7 +411,11 @@ def _decoded(response: Response[Any], kind: type[ResponseData]) -> Response[Any]
     return msgspec.structs.replace(response, data=msgspec.json.decode(response.data.json, type=kind))
 
 
-def _refused_data(kind: ResponseType, error: ContestError, message: EventMsg) -> ResponseData | None:
+def _refused_data(
+    kind: ResponseType, error: ContestError, message: EventMsg
+) -> ResponseData | EncodedJSON | None:
+    if isinstance(error, Refusal) and error.data is not None:
+        return error.data
     if isinstance(message, EventRetryMsg):
         # As in ConTest: which job it is that is not retried.
         return ResponseDataRetry(job_id=message.job_id, new_job_id=0)

@@ -10,6 +10,8 @@ from contest_core.exposure import check_exposed
 from contest_core.job_manager import Termination
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from contest_core.lifecycle import Server
     from contest_core.server import ListenerOptions, ServerOptions
 
@@ -90,8 +92,9 @@ class ListenerSide(_Side):
 class ManagerSide(_Side):
     """The job manager's `JobManagerContext`."""
 
-    def __init__(self, server_id: str, options: ServerOptions) -> None:
+    def __init__(self, server_id: str, options: ServerOptions, on_ready: Callable[[], None]) -> None:
         super().__init__("contest.job_manager")
+        self._on_ready = on_ready
         self.server_id = server_id
         self.directory = options.directory
         self.plugins = options.plugins
@@ -105,7 +108,8 @@ class ManagerSide(_Side):
         self._changed = asyncio.Event()
 
     def ready(self) -> None:
-        """It can carry requests out."""
+        """It can carry requests out, those for which it has capabilities now."""
+        self._on_ready()
         self._now_ready()
 
     def terminate(self, how: Termination) -> None:

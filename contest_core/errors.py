@@ -20,7 +20,8 @@ and words travel: an error that came over a wire is of the same class, and its f
     │   ├── JobRunning              retry of a job that has not ended
     │   ├── JobEnded                stop of a job that has ended
     │   ├── StartKeyConflict        the same start key with another descriptor
-    │   └── Unsupported             this job manager does not offer it
+    │   ├── Unsupported             this job manager does not offer it
+    │   └── Refused                 for a reason that has words and no code, as all of ConTest's
     └── ServerError             the server's side is at fault
         ├── Overloaded              not taken within the hand-over time: nothing happened
         ├── ShuttingDown            not taken, the server ends: nothing happened
@@ -39,6 +40,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
+    from contest_core.responses import EncodedJSON
     from contest_core.status import Finding
 
 
@@ -76,6 +78,7 @@ ERRORS: Mapping[str, ErrorRow] = {
     "job_ended": ErrorRow(Repeat.NO, 200, -32013, 2),
     "start_key_conflict": ErrorRow(Repeat.NO, 200, -32014, 2),
     "unsupported": ErrorRow(Repeat.NO, 200, -32015, 2),
+    "refused": ErrorRow(Repeat.NO, 200, -32016, 2),
     "unauthenticated": ErrorRow(Repeat.NO, 401, -32020, 2),
     "denied": ErrorRow(Repeat.NO, 403, -32021, 2),
     "too_large": ErrorRow(Repeat.NO, 413, -32022, 2),
@@ -131,7 +134,15 @@ class RequestError(ContestError):
 
 
 class Refusal(ContestError):
-    """The job manager's own answer: HTTP 200 with `Error` set, as in ConTest."""
+    """The job manager's own answer: HTTP 200 with `Error` set, as in ConTest, whatever its code."""
+
+    data: EncodedJSON | None = None
+    """What the answer has beside it, where another server gave both; None is what its verb and code ask for."""
+
+    @property
+    def row(self) -> ErrorRow:
+        """The line of the table for this error's code; its HTTP status is 200 also where the code has another."""
+        return super().row._replace(http=200)
 
 
 class ServerError(ContestError):
@@ -335,6 +346,12 @@ class Unsupported(Refusal):
     def __init__(self, *, what: str, by: str) -> None:
         super().__init__(f"{what} is not offered by {by}")
         self.what = what
+
+
+class Refused(Refusal):
+    """The job manager's own words, without a code of theirs: a ConTest gives none."""
+
+    code = "refused"
 
 
 class Overloaded(ServerError):

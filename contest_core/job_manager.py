@@ -72,7 +72,7 @@ class JobManagerContext(Protocol):
     """Seconds for what must still be done at an end and cannot be, such as writing on a full disk."""
 
     def ready(self) -> None:
-        """It can carry requests out; also: it can again."""
+        """It can carry requests out; also: it can again, or others. Its `capabilities` are asked for each time."""
 
     def degraded(self, reason: str) -> None:
         """It cannot go on for a while (a full disk), until `ready` is called again; `/readyz` says so."""
@@ -85,7 +85,11 @@ class JobManagerContext(Protocol):
 
 
 class JobManager(ABC):
-    """Carries requests out. A verb that it does not override is refused as `unsupported`."""
+    """Carries requests out. A verb that it does not override is refused as `unsupported`.
+
+    An answer that is there as JSON already may be given as `EncodedJSON`: it is copied through to the wires, and
+    decoded only for a program that wants a struct.
+    """
 
     Settings: ClassVar[type[Struct]]
     """What may stand under its key in the configuration."""
@@ -96,7 +100,10 @@ class JobManager(ABC):
 
     @abstractmethod
     def capabilities(self) -> frozenset[str]:
-        """What it offers: verbs, and `verb.argument` for arguments beyond ConTest's. Declared, never guessed."""
+        """What it offers: verbs, and `verb.argument` for arguments beyond ConTest's. Declared, never guessed.
+
+        Asked for whenever it is `ready`, so it need not be known before, and what stands behind it may change.
+        """
 
     @abstractmethod
     async def serve(self, context: JobManagerContext) -> None:
@@ -108,11 +115,11 @@ class JobManager(ABC):
         Called in a signal's handler, where anything may be half done.
         """
 
-    async def start(self, message: EventStartMsg, caller: Caller) -> ResponseDataStart:
+    async def start(self, message: EventStartMsg, caller: Caller) -> ResponseDataStart | EncodedJSON:
         """Creates a job and begins it; returns when the job cannot be lost any more."""
         raise self._unsupported("start")
 
-    async def stop(self, message: EventStopMsg, caller: Caller) -> ResponseDataStop:
+    async def stop(self, message: EventStopMsg, caller: Caller) -> ResponseDataStop | EncodedJSON:
         """Accepts the cancellation of a job; returns when that cannot be lost any more."""
         raise self._unsupported("stop")
 
@@ -120,7 +127,7 @@ class JobManager(ABC):
         """The status of a job; large ones come encoded."""
         raise self._unsupported("status")
 
-    async def retry(self, message: EventRetryMsg, caller: Caller) -> ResponseDataRetry:
+    async def retry(self, message: EventRetryMsg, caller: Caller) -> ResponseDataRetry | EncodedJSON:
         """Runs an ended job again as a new one."""
         raise self._unsupported("retry")
 
@@ -128,11 +135,11 @@ class JobManager(ABC):
         """The jobs that match."""
         raise self._unsupported("list")
 
-    async def validate(self, message: EventValidateMsg, caller: Caller) -> ResponseDataValidate:
+    async def validate(self, message: EventValidateMsg, caller: Caller) -> ResponseDataValidate | EncodedJSON:
         """Everything that is to be said of a descriptor."""
         raise self._unsupported("validate")
 
-    async def locks(self, message: EventLocksMsg, caller: Caller) -> ResponseDataLocks:
+    async def locks(self, message: EventLocksMsg, caller: Caller) -> ResponseDataLocks | EncodedJSON:
         """Which targets are locked."""
         raise self._unsupported("locks")
 

@@ -53,14 +53,14 @@ class Server:
             event_timeout=options.event_timeout,
             server_id=options.server_id,
             authenticators=authenticators,
-            capabilities=manager.capabilities(),
+            capabilities=frozenset(),
             trusted=[name for name, given in listener_options.items() if given.trust],
         )
         self.errors_reported = 0
         """Faults outside requests that listeners have reported."""
         self._authenticators = authenticators
         self._listeners = dict(listeners)
-        self._manager_side = ManagerSide(self.api.server_id, options)
+        self._manager_side = ManagerSide(self.api.server_id, options, self._offer)
         self._sides = {
             name: ListenerSide(name, listener_options.get(name, ListenerOptions()), self)
             for name in listeners
@@ -140,6 +140,9 @@ class Server:
             self._life.cancel()
             await asyncio.wait([self._life])
             raise
+
+    def _offer(self) -> None:
+        self.api.offer(self.manager.capabilities())
 
     # --- its life
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import Struct
 
@@ -43,10 +44,15 @@ from contest_core import (
     JobState,
     Overloaded,
     Principal,
+    Refusal,
+    ResponseData,
     ResponseDataList,
+    ResponseDataLocks,
     ResponseDataRetry,
     ResponseDataStart,
     ResponseDataStatus,
+    ResponseDataStop,
+    ResponseDataValidate,
     ResponseType,
     ShuttingDown,
     TooLarge,
@@ -282,6 +288,37 @@ async def test_call_hands_encoded_data_on_and_the_methods_decode_it() -> None:
         assert (await api.call(caller_of(api), "list", {})).data is data["list"]
         assert (await api.status(caller_of(api), 1)).data == ResponseDataStatus(status=None)
         assert (await api.list(caller_of(api), JobQuery())).data == ResponseDataList(job_ids=[1])
+
+
+@pytest.mark.parametrize(
+    ("verb", "data"),
+    [
+        ("start", ResponseDataStart(job_id=1)),
+        ("stop", ResponseDataStop()),
+        ("retry", ResponseDataRetry(job_id=1, new_job_id=2)),
+        ("validate", ResponseDataValidate(findings=[])),
+        ("locks", ResponseDataLocks(locks=[])),
+    ],
+)
+async def test_every_answer_may_be_there_as_json(verb: str, data: ResponseData) -> None:
+    api = API()
+    encoded = msgspec.json.encode(msgspec.to_builtins(data) | {"Newer": {"than": "this"}})
+    arguments = {"start": ("{}",), "stop": (1,), "retry": (1,), "validate": ("{}",)}
+    async with consumer(api, lambda _: EncodedJSON(encoded)):
+        answer = await api.call(caller_of(api), verb, CALLS[verb])
+        assert json.loads(encode(answer))["Data"]["Newer"] == {"than": "this"}
+        assert (await getattr(api, verb)(caller_of(api), *arguments.get(verb, ()))).data == data
+
+
+async def test_what_a_refusal_has_beside_it_is_handed_on() -> None:
+    api = API()
+    refusal = Refusal("no more jobs today", code="quota_exceeded")
+    refusal.data = EncodedJSON(b'{"JobID":0,"Quota":7}')
+    async with consumer(api, lambda _: refusal):
+        answer = json.loads(encode(await api.call(caller_of(api), "start", CALLS["start"])))
+        assert (await api.start(caller_of(api), "{}")).data == ResponseDataStart(job_id=0)
+    assert answer["Data"] == {"JobID": 0, "Quota": 7}
+    assert (answer["Error"], answer["Code"]) == ("no more jobs today", "quota_exceeded")
 
 
 async def test_a_part_of_a_status_is_asked_for_by_name() -> None:
@@ -666,6 +703,17 @@ async def test_a_parameter_that_says_what_is_the_default_needs_no_capability() -
     async with consumer(api, lambda _: EncodedJSON(b"{}")):
         assert (await api.call(caller_of(api), "start", {"jobDesc": "{}", "strict": False})).error is None
         assert (await api.call(caller_of(api), "status", {"jobID": 1, "events": True})).error is None
+
+
+async def test_what_is_offered_may_change() -> None:
+    api = API(capabilities=frozenset(VERBS))
+    asked = {"jobID": 1, "run": 1}
+    assert isinstance((await api.call(caller_of(api), "status", asked)).error, Unsupported)
+    api.offer(frozenset({"status", "status.run"}))
+    assert api.version().result().capabilities == ["status", "status.run"]
+    async with consumer(api, lambda _: EncodedJSON(b"{}")):
+        assert (await api.call(caller_of(api), "status", asked)).error is None
+        assert isinstance((await api.call(caller_of(api), "list", {})).error, Unsupported)
 
 
 async def test_an_api_that_is_not_told_otherwise_offers_everything() -> None:

@@ -26,6 +26,7 @@ from contest_core import (
     JobRunning,
     Overloaded,
     Refusal,
+    Refused,
     Repeat,
     RequestError,
     ServerError,
@@ -55,6 +56,7 @@ TABLE = """
 | `job_ended` | no | 200 | -32013 | 2 |
 | `start_key_conflict` | no | 200 | -32014 | 2 |
 | `unsupported` | no | 200 | -32015 | 2 |
+| `refused` | no | 200 | -32016 | 2 |
 | `unauthenticated` | no | 401 | -32020 | 2 |
 | `denied` | no | 403 | -32021 | 2 |
 | `too_large` | no | 413 | -32022 | 2 |
@@ -85,6 +87,7 @@ SAMPLES: dict[type[ContestError], Callable[[], ContestError]] = {
     JobEnded: lambda: JobEnded(job_id=7, state="JobStateCompleted"),
     StartKeyConflict: lambda: StartKeyConflict(start_key="k", job_id=7, difference="Runs: 1, not 2"),
     Unsupported: lambda: Unsupported(what="watch", by="this wire"),
+    Refused: lambda: Refused("Not implemented"),
     Overloaded: lambda: Overloaded(seconds=3.0),
     ShuttingDown: ShuttingDown,
     Unavailable: lambda: Unavailable(reason="the disk is full"),
@@ -183,6 +186,12 @@ def test_a_code_that_this_program_does_not_know_stays_and_counts_as_internal() -
     assert error.code == "quota_exceeded"
     assert error.row == ERRORS["internal"]
     assert error_from_wire(None, "no").code == "internal"
+
+
+@pytest.mark.parametrize("code", ["invalid_parameters", "quota_exceeded", None])
+def test_a_refusal_is_an_answer_whatever_its_code(code: str | None) -> None:
+    refusal = Refusal("no", code=code)
+    assert refusal.row == ERRORS.get(code or "", ERRORS["internal"])._replace(http=200)
 
 
 def test_bytes_that_are_no_json_have_the_number_of_a_parse_error() -> None:

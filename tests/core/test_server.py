@@ -246,6 +246,35 @@ async def test_a_server_is_ready_when_it_is_entered(log: list[str]) -> None:
     assert log == ORDER
 
 
+async def test_what_a_job_manager_offers_is_asked_for_whenever_it_is_ready(log: list[str]) -> None:
+    offered = frozenset[str]()
+    changed = asyncio.Event()
+
+    class Changing(Manager):
+        def capabilities(self) -> frozenset[str]:
+            return offered
+
+    async def serving(context: JobManagerContext) -> None:
+        await changed.wait()
+        context.ready()
+        changed.clear()
+        await context.stopping()
+
+    async def before_ready() -> None:
+        nonlocal offered
+        offered = frozenset({"list"})
+
+    manager = Changing(log, before_ready=before_ready, serving=serving)
+    async with open_server(manager, listeners={"probe": Probe(log)}) as server:
+        assert server.api.version().result().capabilities == ["list"]
+        offered = frozenset({"status"})
+        changed.set()
+        while changed.is_set():
+            await asyncio.sleep(0)
+        assert server.api.version().result().capabilities == ["status"]
+        assert (await server.api.status(caller_of(server), 1)).error is None
+
+
 async def test_no_listener_is_fine(log: list[str]) -> None:
     async with open_server(Manager(log)) as server:
         assert server.readiness() is None
