@@ -17,7 +17,6 @@ from contest_core.wire_schema import (
     Schema,
     answer,
     as_text,
-    code_of,
     common,
     components,
     explained,
@@ -220,8 +219,8 @@ def _named(status: int) -> str:
 def _response(status: int) -> Schema:
     codes = [code for code, row in ERRORS.items() if row.http == status and code != "unknown_verb"]
     codes += _FRAMING.get(status, ())
-    schema = {"allOf": [{"$ref": "#/components/schemas/Unread"}, {"properties": {"Code": code_of(codes)}}]}
-    response = _ok(schema, f"{_ABOUT[status]}\n\n{explained(codes)}")
+    response = _ok({"$ref": "#/components/schemas/Unread"}, f"{_ABOUT[status]}\n\n{explained(codes)}")
+    response["x-codes"] = codes
     if status in (429, 503):
         response["headers"]["Retry-After"] = {
             "description": "Seconds after which to come back.",
