@@ -2,20 +2,28 @@
 
 A transport's author writes the four methods of `Client`; `connect` finds the class by the address's scheme and
 wraps it into `Contest`, whose methods are the verbs with typed answers; `connect_sync` into `ContestSync`, whose
-methods wait for them.
+methods wait for them. What is asked again (`repeats`), how a watch goes on (`following`) and when a client is made anew
+(`reconnecting`) is the same for every transport.
 """
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
 
-from contest_core.errors import ConnectionLost, ContestError, InvalidDescriptor, Unreachable, error_from_wire
+from contest_core.errors import (
+    ContestError,
+    InvalidDescriptor,
+    Refused,
+    Unreachable,
+    error_from_wire,
+)
 from contest_core.job_event import Cursor, Gap, JobEvent
 from contest_core.responses import (
     ZERO_DATA,
@@ -38,6 +46,7 @@ from contest_core.responses import (
     ValidateResponse,
     VersionResponse,
 )
+from contest_core.verbs import VERBS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -45,6 +54,7 @@ if TYPE_CHECKING:
 
     from contest_core.client_sync import ContestSync
     from contest_core.plugins import Plugins
+    from contest_core.repeats import Tries
     from contest_core.status import JobQuery
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -62,13 +72,24 @@ class ClientOptions(Struct, frozen=True, kw_only=True):
     """Seconds to wait for a connection, and for an answer."""
     max_answer: int = MAX_ANSWER_BYTES
     """Bytes of one answer."""
+    patience: float = 60.0
+    """Seconds for which the typed client asks again what is safe to ask again, and waits for a server that is away.
+
+    A server that has never answered is not waited for; with 0 none is."""
+    on_repeat: Callable[[ContestError, float], None] | None = None
+    """Told what went wrong and in how many seconds it is asked again; without one the logger `contest.client` is.
+
+    What it raises ends the repeating. `connect_sync` calls it in the thread of its event loop."""
 
     def __repr__(self) -> str:
         return f"ClientOptions(requestor={self.requestor!r}, timeout={self.timeout!r})"
 
 
 class Client(ABC):
-    """A connection to a server over one transport."""
+    """A connection to a server over one transport.
+
+    One that has raised `Unreachable` or `ConnectionLost` need not work any more: `connect` makes another and closes it.
+    """
 
     @classmethod
     @abstractmethod
@@ -84,7 +105,11 @@ class Client(ABC):
 
     @abstractmethod
     def watch(self, parameters: Mapping[str, object]) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Subscribes; each item is a JSON object `{"Event": …}` or `{"Gap": …}`."""
+        """Subscribes; each item is a JSON object `{"Event": …}` or `{"Gap": …}`. Raises the refusal when entered.
+
+        It ends when the server ends it, and raises `ConnectionLost` where it breaks off. Of all jobs from now on the
+        first item may be a gap of which `Missed` is 0: it says where the watch begins, so that it can go on from there.
+        """
 
     @abstractmethod
     async def aclose(self) -> None:
@@ -111,19 +136,30 @@ class Contest:
     """The typed client: the verbs of `API`, over any transport.
 
     An answer of the job manager is a `Response`, whose `result()` raises its refusal; a request that never
-    reached one raises a `ContestError`.
+    reached one raises a `ContestError`, when it is final or the patience of the options is over. What may have happened
+    is asked again only where that is harmless: a verb that reads, a `start` at a server with start keys.
     """
 
     def __init__(self, client: Client, options: ClientOptions) -> None:
         self.client = client
-        self._options = options
+        self.options = options
+        """May be replaced at any time."""
+        self._capabilities: frozenset[str] | None = None
+        self._heard = False
 
     async def start(
         self, job_descriptor: str, *, start_key: str | None = None, strict: bool = False
     ) -> StartResponse:
-        """Starts a job from a descriptor (one JSON object)."""
+        """Starts a job from a descriptor (one JSON object).
+
+        A server that has start keys is given one in any case, so that a start whose answer was lost is sent again and
+        starts one job.
+        """
+        keyed = self.options.patience > 0 and await self.offers("start.start_key")
+        if keyed and start_key is None:
+            start_key = os.urandom(16).hex()
         parameters = {"jobDesc": job_descriptor, "startKey": start_key, "strict": strict or None}
-        return await self._ask("start", ResponseType.START, ResponseDataStart, parameters)
+        return await self._ask("start", ResponseType.START, ResponseDataStart, parameters, keyed=keyed)
 
     async def stop(self, job_id: int) -> StopResponse:
         """Requests the cancellation of a job."""
@@ -184,33 +220,99 @@ class Contest:
     async def watch(
         self, *, job_id: int | None = None, since: Cursor | None = None
     ) -> AsyncIterator[AsyncIterator[JobEvent | Gap]]:
-        """Follows the events of a job or of all."""
-        parameters = {"jobID": job_id, "since": str(since) if since else None}
+        """Follows the events of a job to its end, or of all jobs, from behind a cursor.
+
+        When the server is lost or ends it is subscribed again from the last event, within the patience of the options:
+        nothing is missing, nothing comes twice, or a gap says so. Without `since` a job's events begin with its first,
+        those of all jobs with the next. Raises the refusal when entered, and in the iterator what is final.
+        """
+        from contest_core.following import following  # brings asyncio, which `contest --help` does without
+
+        async def has_ended() -> bool:
+            return job_id is not None and await self._has_ended(job_id)
+
+        async with following(
+            lambda cursor: self._subscribe({"jobID": job_id, "since": cursor}),
+            job_id=job_id,
+            since=None if since is None else str(since),
+            tries=lambda: self._tries(harmless=True),
+            has_ended=has_ended,
+        ) as items:
+            yield items
+
+    async def offers(self, capability: str) -> bool:
+        """Whether the server declares a capability, `start.start_key` for example. It is asked once."""
+        if self._capabilities is None:
+            self._capabilities = frozenset((await self.version()).result().capabilities)
+        return capability in self._capabilities
+
+    @asynccontextmanager
+    async def _subscribe(
+        self, parameters: Mapping[str, object]
+    ) -> AsyncIterator[AsyncIterator[JobEvent | Gap]]:
         async with self.client.watch(self._complete(parameters)) as messages:
+            self._heard = True
             yield (_event(message) async for message in messages)
 
+    async def _has_ended(self, job_id: int) -> bool:
+        """Whether a job has, asked once and for as little as the server can cut a status down to."""
+        events = False if await self.offers("status.events") else None
+        target = " " if await self.offers("status.target") else None  # nobody's: no ID is blank
+        parameters = self._complete({"jobID": job_id, "events": events, "target": target})
+        answer = await self.client.call("status", parameters)
+        status = _decoded(answer, "status", ResponseType.STATUS, ResponseDataStatus).result().status
+        return status is not None and status.state.ended
+
     async def _ask(
-        self, verb: str, kind: ResponseType, data: type[D], parameters: Mapping[str, object]
+        self,
+        verb: str,
+        kind: ResponseType,
+        data: type[D],
+        parameters: Mapping[str, object],
+        *,
+        keyed: bool = False,
     ) -> Response[D]:
-        answer = await self.client.call(verb, self._complete(parameters))
-        try:
-            envelope = msgspec.json.decode(answer, type=_Envelope)
-            if envelope.msg is not None:
-                raise error_from_wire(envelope.code, envelope.msg)
-            error = None if envelope.error is None else error_from_wire(envelope.code, envelope.error)
-            if error is not None and envelope.data == _NULL:
-                # Beside an error even the zero values may be missing.
-                envelope.data = _ZEROS[kind]
-            decoded = msgspec.json.decode(envelope.data, type=data)
-        except msgspec.MsgspecError as wrong:
-            raise ContestError(f"the server's answer to {verb} is not Contest's: {wrong}") from None
-        if isinstance(error, InvalidDescriptor):
-            error.findings = tuple(getattr(decoded, "findings", None) or ())
-        return Response(server_id=envelope.server_id, type=kind, data=decoded, error=error)
+        reads = VERBS[verb].reads
+        complete = self._complete(parameters)
+        tries = self._tries(harmless=reads or keyed)
+        while True:
+            try:
+                answer = await tries.bounded(self.client.call(verb, complete), verb=verb, reads=reads)
+                response = _decoded(answer, verb, kind, data)
+            except ContestError as error:
+                failed = error
+            else:
+                self._heard = True
+                return response
+            await tries.wait(failed)
+
+    def _tries(self, *, harmless: bool) -> Tries:
+        from contest_core.repeats import Tries  # most programs have no client
+
+        return Tries(self.options, harmless=harmless, heard=self._heard)
 
     def _complete(self, parameters: Mapping[str, object]) -> dict[str, object]:
         given = {name: value for name, value in parameters.items() if value is not None}
-        return {"requestor": self._options.requestor, **given}
+        return {"requestor": self.options.requestor, **given}
+
+
+def _decoded(answer: bytes, verb: str, kind: ResponseType, data: type[D]) -> Response[D]:
+    try:
+        envelope = msgspec.json.decode(answer, type=_Envelope)
+        if envelope.msg is not None:
+            raise error_from_wire(envelope.code, envelope.msg)
+        error = None
+        if envelope.error is not None:
+            error = error_from_wire(envelope.code or Refused.code, envelope.error)
+        if error is not None and envelope.data == _NULL:
+            # Beside an error even the zero values may be missing.
+            envelope.data = _ZEROS[kind]
+        decoded = msgspec.json.decode(envelope.data, type=data)
+    except msgspec.MsgspecError as wrong:
+        raise ContestError(f"the server's answer to {verb} is not Contest's: {wrong}") from None
+    if isinstance(error, InvalidDescriptor):
+        error.findings = tuple(getattr(decoded, "findings", None) or ())
+    return Response(server_id=envelope.server_id, type=kind, data=decoded, error=error)
 
 
 @asynccontextmanager
@@ -219,11 +321,16 @@ async def connect(
 ) -> AsyncIterator[Contest]:
     """Connects to a server by its address (`http://host:port`, `stdio:COMMAND`) and closes at the end.
 
-    Raises `Unreachable`, also for a scheme that no installed plugin knows.
+    After a loss it connects anew; a server that was spawned is spawned again. Raises `Unreachable`, also for a scheme
+    that no installed plugin knows.
     """
+    from contest_core.reconnecting import Reconnecting  # stands on this module
+
     options = options or ClientOptions()
-    client = await client_class(address, plugins).connect(address, options)
+    kind = client_class(address, plugins)
+    client = Reconnecting(lambda: kind, address, options)
     try:
+        await client.open()
         yield Contest(client, options)
     finally:
         await client.aclose()
@@ -239,12 +346,14 @@ def connect_sync(
     """
     from contest_core.client_sync import ContestSync  # brings asyncio, which `contest --help` does without
     from contest_core.portal import Portal
+    from contest_core.reconnecting import Reconnecting  # stands on this module
 
     options = options or ClientOptions()
     kind = client_class(address, plugins)
     with Portal() as portal:
-        client = portal.call(kind.connect(address, options))
+        client = Reconnecting(lambda: kind, address, options)
         try:
+            portal.call(client.open())
             yield ContestSync(portal, Contest(client, options))
         finally:
             portal.call(client.aclose())
@@ -278,12 +387,13 @@ def _no_client(scheme: str, plugins: Plugins) -> str:
 
 
 def _event(message: bytes) -> JobEvent | Gap:
-    decoded: dict[str, Any] = msgspec.json.decode(message, type=dict[str, msgspec.Raw])
-    if "Gap" in decoded:
-        return msgspec.json.decode(decoded["Gap"], type=Gap)
-    if "Event" in decoded:
+    try:
+        decoded: dict[str, Any] = msgspec.json.decode(message, type=dict[str, msgspec.Raw])
+        if "Gap" in decoded:
+            return msgspec.json.decode(decoded["Gap"], type=Gap)
         return msgspec.json.decode(decoded["Event"], type=JobEvent)
-    raise ConnectionLost(address="the server", reason="a message of a watch is neither event nor gap")
+    except (msgspec.MsgspecError, KeyError) as wrong:
+        raise ContestError(f"a message of the server's watch is not Contest's: {wrong}") from None
 
 
 def _time_text(time: datetime | None) -> str | None:

@@ -37,7 +37,11 @@ class ContestSync:
     def start(
         self, job_descriptor: str, *, start_key: str | None = None, strict: bool = False
     ) -> StartResponse:
-        """Starts a job from a descriptor (one JSON object)."""
+        """Starts a job from a descriptor (one JSON object).
+
+        A server that has start keys is given one in any case, so that a start whose answer was lost is sent again and
+        starts one job.
+        """
         return self._portal.call(self._contest.start(job_descriptor, start_key=start_key, strict=strict))
 
     def stop(self, job_id: int) -> StopResponse:
@@ -81,5 +85,14 @@ class ContestSync:
     def watch(
         self, *, job_id: int | None = None, since: Cursor | None = None
     ) -> AbstractContextManager[Iterator[JobEvent | Gap]]:
-        """Follows the events of a job or of all."""
+        """Follows the events of a job to its end, or of all jobs, from behind a cursor.
+
+        When the server is lost or ends it is subscribed again from the last event, within the patience of the options:
+        nothing is missing, nothing comes twice, or a gap says so. Without `since` a job's events begin with its first,
+        those of all jobs with the next. Raises the refusal when entered, and in the iterator what is final.
+        """
         return self._portal.iterate(self._contest.watch(job_id=job_id, since=since))
+
+    def offers(self, capability: str) -> bool:
+        """Whether the server declares a capability, `start.start_key` for example. It is asked once."""
+        return self._portal.call(self._contest.offers(capability))

@@ -90,7 +90,7 @@ class Lab:
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[tuple[Contest, Callable[[], None]]]:
         """A client of a server, and what kills the latter."""
-        options = ClientOptions(requestor="watcher")
+        options = ClientOptions(requestor="watcher", patience=0)
         with self.server() as (address, kill):
             kind: type[Client] = StdioClient if self.wire == "stdio" else HttpClient
             client = await kind.connect(address, options)

@@ -44,7 +44,7 @@ _STATES: Final = (
 
 async def outline(asker: Asker, job_id: int, *, run: int | None = None) -> JobStatus | JobEntry:
     """A status without targets; where the server has no such thing, what the list says of the job."""
-    if await asker.offers("status.target"):
+    if await asker.contest.offers("status.target"):
         try:
             data = await _part(asker, job_id, run=run, target=_NOBODY)
         except ContestError as error:
@@ -81,7 +81,7 @@ async def outline_lines(asker: Asker, job_id: int, seen: JobStatus | JobEntry) -
             yield line
     for line in report_lines(seen, None):
         yield line
-    hint = "; --target ID shows one" if await asker.offers("status.target") else ""
+    hint = "; --target ID shows one" if await asker.contest.offers("status.target") else ""
     yield f"targets are not shown: the status is too large to be answered{hint}"
 
 
@@ -106,7 +106,7 @@ def _entry_lines(entry: JobEntry) -> Iterator[str]:
 async def _counted(asker: Asker, job_id: int, run: RunStatus, *, ended: bool) -> Mapping[str, Counter[str]]:
     """What the targets have come to, by test; without the tests where that cannot be had."""
     found: dict[str, Counter[str]] = {}
-    if not (await asker.offers("status.test") and await asker.offers("status.run")):
+    if not (await asker.contest.offers("status.test") and await asker.contest.offers("status.run")):
         return found
     for test in run.test_statuses[:MAX_TESTS]:
         try:
@@ -128,7 +128,7 @@ async def _part(
     test: str | None = None,
     target: str | None = None,
 ) -> ResponseDataStatus:
-    events = not await asker.offers("status.events")
+    events = not await asker.contest.offers("status.events")
     asked = asker.contest.status(job_id, run=run, test=test, target=target, events=events)
     return (await asked).result()
 

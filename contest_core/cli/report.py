@@ -93,7 +93,7 @@ def _utf8(text: str) -> bytes:
 
 async def _status(asker: Asker, job_id: int, run: int | None) -> JobStatus:
     # Reports show no events, and they can be most of an answer.
-    events = asker.as_json or not await asker.offers("status.events")
+    events = asker.as_json or not await asker.contest.offers("status.events")
     try:
         data = await asker.result(asker.contest.status(job_id, run=run, events=events))
     except ContestError as error:
@@ -107,7 +107,7 @@ async def _status(asker: Asker, job_id: int, run: int | None) -> JobStatus:
 
 async def _in_parts(asker: Asker, job_id: int, run: int | None, too_large: ContestError) -> JobStatus:
     """A status put together of those of its tests. Raises the error where the server cannot cut it up."""
-    if not (await asker.offers("status.run") and await asker.offers("status.test")):
+    if not (await asker.contest.offers("status.run") and await asker.contest.offers("status.test")):
         raise too_large
     whole = await outline(asker, job_id, run=run)
     if isinstance(whole, JobEntry):
@@ -145,7 +145,7 @@ async def _entry(asker: Asker, job_id: int, status: JobStatus) -> JobEntry | Non
 async def _queries(asker: Asker, status: JobStatus) -> Sequence[JobQuery]:
     """How to find the job in a list that may be long: by when it began, else by its state."""
     queries = [JobQuery(states=(status.state,) if status.state else ())]
-    if status.start_time != ZERO_TIME and await asker.offers("list.since"):
+    if status.start_time != ZERO_TIME and await asker.contest.offers("list.since"):
         until = status.start_time + timedelta(milliseconds=1)
         queries.insert(0, JobQuery(since=status.start_time, until=until))
     return queries

@@ -6,7 +6,6 @@ in `status_text`. A test holds this file to the table of verbs.
 
 from __future__ import annotations
 
-import secrets
 import sys
 from asyncio import CancelledError
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from click.shell_completion import CompletionItem
 
 from contest_core.cli.asking import Asker, asks, asks_here
 from contest_core.cli.descriptor import Descriptor, read_descriptor, show_findings
-from contest_core.cli.failures import Failure
+from contest_core.cli.failures import FAULT, Failure
 from contest_core.cli.group import OWN, nearest
 from contest_core.cli.large_status import TOO_LARGE, outline, outline_lines
 from contest_core.cli.output import (
@@ -120,8 +119,6 @@ async def start(asker: Asker, file: str, wait: bool, start_key: str | None, stri
         raise click.UsageError("--start-key is empty, which is no key: was a variable of your shell not set?")
     if start_key is not None:
         await asker.need("start.start_key", "--start-key")
-    elif await asker.offers("start.start_key"):
-        start_key = secrets.token_hex(16)
     data = await _started(asker, descriptor, start_key, strict)
     return await _follow(asker, data.job_id, wait=wait)
 
@@ -220,7 +217,7 @@ async def status(
     if no_events:
         await asker.need("status.events", "--no-events")
     # People are not shown events, and they can be most of an answer.
-    without = no_events or (not asker.as_json and await asker.offers("status.events"))
+    without = no_events or (not asker.as_json and await asker.contest.offers("status.events"))
     asked = asker.contest.status(job, run=run, test=test, target=target, events=not without)
     try:
         data = await asker.result(asked)
@@ -329,16 +326,25 @@ async def watch(asker: Asker, job: int | None, since: str | None) -> None:
     """Show what happens in JOB, a number, to its end; or in all jobs from now on.
 
     With --json it is an object a line, `{"Event": ...}` or `{"Gap": ...}`, with the cursor from which --since goes on.
+    A server that goes away is waited for, and what happened meanwhile is shown when it is back.
     """
     await asker.need("watch", "watch")
-    async with asker.contest.watch(job_id=job, since=None if since is None else Cursor(since)) as events:
-        async for item in events:
-            if asker.as_json:
-                read = out_json(msgspec.json.encode({"Gap" if isinstance(item, Gap) else "Event": item}))
-            else:
-                read = out(event_line(item))
-            if not read:
-                break
+    asker.wait_for_server()
+    try:
+        async with asker.contest.watch(job_id=job, since=None if since is None else Cursor(since)) as events:
+            async for item in events:
+                since = item.cursor or since
+                if asker.as_json:
+                    read = out_json(msgspec.json.encode({"Gap" if isinstance(item, Gap) else "Event": item}))
+                else:
+                    read = out(event_line(item))
+                if not read:
+                    break
+    except ContestError as error:
+        if error.exit_code == FAULT and since is not None:
+            of = "" if job is None else f" {job}"
+            say(f"contest: `contest watch{of} --since {visible(since)}` goes on from there")
+        raise
 
 
 @click.command(short_help=OWN["locks"].summary)

@@ -15,7 +15,7 @@ from contest_core.cli.large_status import TOO_LARGE, entry_text, outline, outlin
 from contest_core.cli.output import out, say, span_text, visible
 from contest_core.cli.progress import Progress
 from contest_core.cli.status_text import progress_text, status_lines
-from contest_core.errors import ContestError, Repeat
+from contest_core.errors import ContestError
 from contest_core.status import JobEntry, JobState, JobStatus, Verdict
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ SHARE: Final = 10
 
 BOUND: Final = 5.0
 """Seconds that a pause has at most, however slow the server is: the end must not be noticed late."""
-
-PATIENCE: Final = 60.0
-"""Seconds for which a server may be away."""
 
 _EXITS: Final = {
     Verdict.PASSED.value: 0,
@@ -109,25 +106,20 @@ class _Waiter:
 
     async def end(self) -> JobStatus | JobEntry:
         """Returns what is known of the job once it has ended."""
-        events = not await self.asker.offers("status.events")
-        self.asker.ask_once()
-        pause, heard = FIRST_PAUSE, now()
+        events = not await self.asker.contest.offers("status.events")
+        self.asker.wait_for_server(self._away)
+        pause = FIRST_PAUSE
         while True:
             asked = now()
             try:
                 seen = await self._ask(events)
-                heard = now()
-            except ContestError as error:
-                if error.row.repeat is Repeat.NO or now() - heard > PATIENCE:
-                    self.progress.close()
-                    say(f"contest: job {self.job_id} may go on; `contest status {self.job_id}` shows it")
-                    raise
-                words = visible(error.message)
-                self.progress.show(f"job {self.job_id}: {words}", line=f"contest: {words}; waiting")
-            else:
-                if seen.state.ended or seen.state is JobState.PAUSE_FAILED:
-                    return seen
-                self._show(seen, now() - self.begun)
+            except ContestError:
+                self.progress.close()
+                say(f"contest: job {self.job_id} may go on; `contest status {self.job_id}` shows it")
+                raise
+            if seen.state.ended or seen.state is JobState.PAUSE_FAILED:
+                return seen
+            self._show(seen, now() - self.begun)
             await asyncio.sleep(min(max(pause, SHARE * (now() - asked)), BOUND))
             pause = min(pause * GROWTH, LONGEST_PAUSE)
 
@@ -148,6 +140,13 @@ class _Waiter:
                     )
                 return data.status
         return await outline(self.asker, self.job_id)
+
+    def _away(self, error: ContestError, pause: float) -> None:
+        """Shows why it takes longer. A status that was not in time is not asked for again: there are others."""
+        if error.code in TOO_LARGE:
+            raise error
+        words = visible(error.message)
+        self.progress.show(f"job {self.job_id}: {words}", line=f"contest: {words}; waiting")
 
     def _show(self, seen: JobStatus | JobEntry, seconds: float) -> None:
         text = entry_text(seen) if isinstance(seen, JobEntry) else progress_text(self.job_id, seen)

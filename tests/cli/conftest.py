@@ -27,8 +27,9 @@ from contest_core import (
     ResponseDataVersion,
     ResponseType,
     encode,
+    repeats,
 )
-from contest_core.cli import asking, program
+from contest_core.cli import program
 from contest_core.plugins import Plugins
 
 CAPABILITIES = ("list", "start", "start.start_key", "start.strict", "status", "status.events", "status.run")
@@ -124,7 +125,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     FakeClient.server = fake
     module.__dict__["FakeClient"] = FakeClient
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(asking, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(repeats, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(repeats, "LONGEST_PAUSE", 0.001)
     return fake
 
 

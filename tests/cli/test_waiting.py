@@ -25,7 +25,7 @@ from contest_core import (
     Unreachable,
     encode,
 )
-from contest_core.cli import waiting
+from contest_core.cli import asking, waiting
 
 Invoke = Callable[..., Result]
 
@@ -117,7 +117,7 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(invoke: Invoke, server:
 def test_a_server_that_stays_away_ends_the_waiting_with_a_hint(
     invoke: Invoke, server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "PATIENCE", -1.0)
+    monkeypatch.setattr(asking, "PATIENCE", 0.1)
     server.answers["status"] = [Unreachable(address="fake:", reason="no")]
     result = invoke("start", "--wait", stdin=JOB)
     assert result.exit_code == 3

@@ -13,7 +13,6 @@ from contest_core import (
     Bearer,
     Client,
     ClientOptions,
-    ConnectionLost,
     Contest,
     ContestError,
     Cursor,
@@ -24,6 +23,7 @@ from contest_core import (
     JobQuery,
     JobState,
     Overloaded,
+    Refused,
     StartKeyConflict,
     Unauthenticated,
     UnknownJob,
@@ -74,7 +74,7 @@ class Canned(Client):
 
 def over(answer: bytes) -> tuple[Contest, Canned]:
     client = Canned(answer)
-    return Contest(client, ClientOptions(requestor="me")), client
+    return Contest(client, ClientOptions(requestor="me", patience=0)), client
 
 
 def answered(kind: str, data: object, **more: object) -> bytes:
@@ -153,6 +153,13 @@ async def test_answers_of_contests_own_server_without_codes_are_understood() -> 
         await contest.status(7)
 
 
+async def test_a_refusal_that_has_words_alone_is_no_fault_of_the_server() -> None:
+    contest, _ = over(answered("Retry", {"JobID": 7, "NewJobID": 0}, Error="Not implemented"))
+    error = (await contest.retry(7)).error
+    assert isinstance(error, Refused)
+    assert (error.message, error.code, error.exit_code) == ("Not implemented", "refused", 2)
+
+
 @pytest.mark.parametrize("data", ["null", "absent"])
 async def test_beside_an_error_the_data_may_be_missing(data: str) -> None:
     answer: dict[str, Any] = {
@@ -206,16 +213,17 @@ async def test_a_watch_gives_events_and_gaps() -> None:
     messages = (json.dumps({"Event": event}).encode(), b'{"Gap":{"Missed":null,"Cursor":"c2"}}')
     client = Canned(events=messages)
     async with Contest(client, ClientOptions(requestor="me")).watch(job_id=1, since=Cursor("c0")) as watch:
-        first, second = [item async for item in watch]
+        first, second = await anext(watch), await anext(watch)
     assert isinstance(first, JobEvent)
     assert first.cursor == "c1"
     assert second == Gap(missed=None, cursor="c2")
-    assert client.asked == [("watch", {"requestor": "me", "jobID": 1, "since": "c0"})]
+    assert client.asked[0] == ("watch", {"requestor": "me", "jobID": 1, "since": "c0"})
 
 
-async def test_a_message_of_a_watch_that_is_neither_is_a_lost_connection() -> None:
-    async with Contest(Canned(events=(b'{"Other":1}',)), ClientOptions()).watch() as watch:
-        with pytest.raises(ConnectionLost):
+@pytest.mark.parametrize("message", [b'{"Other":1}', b'{"Event":{}}', b"<html>"])
+async def test_a_message_of_a_watch_that_is_neither_is_not_contests(message: bytes) -> None:
+    async with Contest(Canned(events=(message,)), ClientOptions()).watch() as watch:
+        with pytest.raises(ContestError, match="a message of the server's watch is not Contest's"):
             await anext(watch)
 
 

@@ -23,6 +23,7 @@ from contest_core import (
     Contest,
     InvalidDescriptor,
     JobQuery,
+    TooLarge,
     UnknownJob,
     Unreachable,
     client,
@@ -92,7 +93,8 @@ def _method(node: ast.AsyncFunctionDef, source: list[str]) -> str:
     body = f"        return self._portal.{waits}({call})"
     if len(body) > 110:
         body = f"        return self._portal.{waits}(\n            {call}\n        )"
-    return f'\n{head}\n        """{ast.get_docstring(node)}"""\n{body}\n'
+    words = "\n".join(source[node.body[0].lineno - 1 : node.body[0].end_lineno])
+    return f"\n{head}\n{words}\n{body}\n"
 
 
 def test_the_blocking_client_is_up_to_date() -> None:
@@ -140,10 +142,10 @@ class Spawned(Client):
     @asynccontextmanager
     async def watch(self, parameters: Any) -> AsyncIterator[AsyncIterator[bytes]]:
         async def messages() -> AsyncIterator[bytes]:
-            for number in range(int(parameters["since"])):
-                yield b'{"Gap":{"Missed":%d,"Cursor":"c"}}' % number
-            if parameters.get("jobID"):
-                raise Unreachable(address="x", reason="it broke")
+            for number in range(int(parameters["since"]), 3):
+                yield b'{"Gap":{"Missed":%d,"Cursor":"%d"}}' % (number + 1, number + 1)
+            if parameters["jobID"] == 2:
+                raise TooLarge(what="an event", limit=1)
 
         task = asyncio.current_task()
         yield messages()
@@ -187,14 +189,15 @@ def test_a_watch_is_an_iterator_and_may_be_left_early(plugins: Plugins) -> None:
     from contest_core import Cursor
 
     with connect_sync("spawned:x", plugins=plugins) as contest:
-        with contest.watch(since=Cursor("3")) as watch:
-            assert [item.missed for item in watch] == [0, 1, 2]  # type: ignore[union-attr]
+        contest.stop(contest.start('{"JobName": "j"}').result().job_id)
+        with contest.watch(since=Cursor("0"), job_id=1) as watch:
+            assert [item.missed for item in watch] == [1, 2, 3]  # type: ignore[union-attr]
             assert list(watch) == []
-        with contest.watch(since=Cursor("3")) as watch:
+        with contest.watch(since=Cursor("0"), job_id=1) as watch:
             next(watch)
-        with contest.watch(since=Cursor("1"), job_id=1) as watch:
+        with contest.watch(since=Cursor("2"), job_id=2) as watch:
             next(watch)
-            with pytest.raises(Unreachable, match="it broke"):
+            with pytest.raises(TooLarge):
                 next(watch)
 
 
