@@ -1,1 +1,45 @@
-"""What tests of Contest and of its plugins are made of: implementations in memory, and a clock that does not wait."""
+"""The kits that hold plugins to the contracts, and what tests of Contest are made of.
+
+Public: an author subclasses a suite (`TransportSuite`, `ListenerSuite`, `ClientSuite`) in a test file, and
+pytest finds a case for every promise. It needs pytest (`contest-core[testing]`) and no plugin for async tests. Beside
+them are a job manager, a listener and a client in memory, and a clock that does not wait.
+"""
+
+import pytest
+
+# Before they are imported: what an assertion of theirs compared is shown, as of one in a test file.
+pytest.register_assert_rewrite(
+    *(
+        f"contest_core.testing.{name}"
+        for name in (
+            "case",
+            "client_cases",
+            "listener_answers",
+            "listener_life",
+            "listener_load",
+            "listener_watch",
+            "world",
+        )
+    )
+)
+
+from contest_core.testing.clock import VirtualClock  # noqa: E402
+from contest_core.testing.direct import DirectClient, DirectListener  # noqa: E402
+from contest_core.testing.memory import MemoryJob, MemoryJobManager  # noqa: E402
+from contest_core.testing.suites import ClientSuite, ListenerSuite, TransportSuite  # noqa: E402
+from contest_core.testing.wire import StreamWire, Wire, dial_tcp, dial_unix  # noqa: E402
+
+__all__ = [
+    "ClientSuite",
+    "DirectClient",
+    "DirectListener",
+    "ListenerSuite",
+    "MemoryJob",
+    "MemoryJobManager",
+    "StreamWire",
+    "TransportSuite",
+    "VirtualClock",
+    "Wire",
+    "dial_tcp",
+    "dial_unix",
+]

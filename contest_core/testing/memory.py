@@ -91,7 +91,8 @@ class MemoryJobManager(JobManager):
         self._events: list[JobEvent] = []
         self._pruned = 0
         self._changed = asyncio.Event()
-        self._ended = False
+        self.ended = False
+        """Whether `serve` has come to its end."""
 
     def capabilities(self) -> frozenset[str]:
         """All verbs, start keys and `strict`."""
@@ -107,7 +108,7 @@ class MemoryJobManager(JobManager):
             while self._running():
                 await self._change()
             harder.cancel()
-        self._ended = True
+        self.ended = True
         self._notify()
 
     async def _end_jobs(self, how: Termination, context: JobManagerContext) -> None:
@@ -271,7 +272,7 @@ class _MemoryWatch(Watch):
                 if self._job_id in (None, event.header.job_id):
                     self._read = event.sequence_id
                     return event
-            if manager._ended or (self._job_id and manager.jobs[self._job_id].state.ended):
+            if manager.ended or (self._job_id and manager.jobs[self._job_id].state.ended):
                 raise StopAsyncIteration
             await manager._change()
 
@@ -293,7 +294,7 @@ class _MemoryWatch(Watch):
 def _descriptor(text: str) -> dict[str, Any]:
     try:
         descriptor = msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise _invalid("", f"not a JSON object: {error}") from None
     if not isinstance(descriptor.get("JobName"), str) or not descriptor["JobName"]:
         raise _invalid("/JobName", "a job needs a name")

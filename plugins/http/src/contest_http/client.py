@@ -23,6 +23,7 @@ from contest_core.errors import (
     error_from_wire,
 )
 from contest_core.network import is_loopback, parts_of, system_words
+from contest_core.watch import beginning, is_from_now
 from contest_http.events import EventStream, Message
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class HttpClient(Client):
     async def _watch(self, parameters: Mapping[str, object]) -> AsyncIterator[AsyncIterator[bytes]]:
         response = await self._subscribe(f"{self._address}/events?{_form(parameters)}")
         try:
-            async with aclosing(self._items(response)) as items:
+            async with aclosing(self._items(response, from_now=is_from_now(parameters))) as items:
                 yield items
         finally:
             await response.aclose()
@@ -139,12 +140,16 @@ class HttpClient(Client):
         error = msgspec.json.decode(answer, type=_Refusal).as_error() if _is_contest(answer) else None
         return error or self._foreign(url.partition("?")[0], response, answer)
 
-    async def _items(self, response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+    async def _items(self, response: httpx2.Response, *, from_now: bool) -> AsyncGenerator[bytes, None]:
         stream = EventStream(self._options.max_answer)
         with self._translated():
             async with aclosing(response.aiter_bytes()) as parts:
                 async for part in parts:
-                    for message in stream.feed(part):
+                    messages = stream.feed(part)
+                    if from_now and stream.begins:
+                        from_now = False
+                        yield beginning(stream.begins.decode())
+                    for message in messages:
                         if message.kind == b"watchEnded":
                             self._ended(message)
                             return
@@ -166,6 +171,8 @@ class HttpClient(Client):
         """Makes our errors of those of httpx2."""
         import httpx2  # imported already by `connect`
 
+        if self._session.is_closed:
+            raise Unreachable(address=self._address, reason="this client was closed")
         try:
             yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError) as error:

@@ -1,0 +1,167 @@
+"""What a case of a suite is: an async method that pytest runs as a plain test, on a loop of its own.
+
+`case` is put on each case by the suites, so that authors need no plugin for async tests. Around it is looked for
+what a test must not leave: tasks, threads, open files and sockets, children, sockets and pipes in its directory,
+complaints in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import logging
+import os
+import stat
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+CASE_TIMEOUT: Final = 45.0
+"""Seconds for one case."""
+
+_AWAY: Final = 3.0
+"""Seconds for what ends by itself: a thread that is told to, a process that is reaped."""
+
+
+class Suite(Protocol):
+    """What `case` needs of the class whose case it is."""
+
+    def new_event_loop(self) -> asyncio.AbstractEventLoop: ...
+
+
+def case(body: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Makes a test of a case. The test takes `tmp_path`, and what `parametrize` gives the case."""
+
+    def test(self: Suite, tmp_path: Path, **arguments: Any) -> None:
+        run_case(self, body, tmp_path, **arguments)
+
+    given = list(inspect.signature(body).parameters.values())
+    place = inspect.Parameter("tmp_path", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    # pytest asks the signature which fixtures and parameters a test wants.
+    test.__signature__ = inspect.Signature([given[0], place, *given[2:]])  # type: ignore[attr-defined]
+    test.__name__, test.__qualname__, test.__doc__ = body.__name__, body.__qualname__, body.__doc__
+    test.__module__ = body.__module__
+    test.body = body  # type: ignore[attr-defined]
+    return test
+
+
+def run_case(suite: Any, body: Callable[..., Awaitable[None]], directory: Path, **arguments: Any) -> None:
+    """Runs one case. Raises `AssertionError` where a promise is broken, or something is left."""
+    complaints = _Complaints()
+    _warm_up(suite.new_event_loop())
+    before = _Open.now(directory)
+    root = logging.getLogger()
+    root.addHandler(complaints)
+    try:
+        with asyncio.Runner(loop_factory=suite.new_event_loop) as runner:
+            runner.run(_bounded(body(suite, suite.place(directory, complaints), **arguments)))
+        left = before.left(directory)
+        gc.collect()  # a task that failed and that nobody asked complains only now
+    finally:
+        root.removeHandler(complaints)
+    assert not left, "it left behind: " + ", ".join(left)
+    assert not complaints.heard, "it was complained in the log: " + "; ".join(complaints.heard)
+
+
+def _warm_up(loop: asyncio.AbstractEventLoop) -> None:
+    """Opens what a library keeps open for all of its loops, as uvloop does a pipe for signals."""
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+
+async def _bounded(work: Awaitable[None]) -> None:
+    try:
+        async with asyncio.timeout(CASE_TIMEOUT):
+            await work
+    except TimeoutError as error:
+        raise AssertionError(f"the case did not end within {CASE_TIMEOUT:g} s") from error
+    tasks = await _tasks_left()
+    assert not tasks, "it left tasks behind: " + ", ".join(tasks)
+
+
+async def _tasks_left() -> list[str]:
+    """What still runs. A task that was cancelled has a few turns of the loop to go."""
+    for _ in range(100):
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if not others:
+            break
+        await asyncio.sleep(0.01)
+    return sorted(repr(task.get_coro()) for task in others)
+
+
+class _Complaints(logging.Handler):
+    """Keeps what was logged as an error: by asyncio, whatever it is; by Contest, unless a case expects it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.heard: list[str] = []
+        self.expected = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("contest") and self.expected:
+            return
+        cause = f" ({record.exc_info[1]!r})" if record.exc_info and record.exc_info[1] else ""
+        self.heard.append(f"{record.name}: {record.getMessage()[:500]}{cause}")
+
+
+class _Open:
+    """What a process has open at one moment."""
+
+    def __init__(self, threads: set[threading.Thread], files: dict[str, str], children: set[str]) -> None:
+        self.threads = threads
+        self.files = files
+        self.children = children
+
+    @classmethod
+    def now(cls, directory: Path) -> _Open:
+        return cls(set(threading.enumerate()), _files(), _children())
+
+    def left(self, directory: Path) -> list[str]:
+        """What was not there before, after what ends by itself had its time."""
+        ends = time.monotonic() + _AWAY
+        while (found := self._more(directory)) and time.monotonic() < ends:
+            gc.collect()
+            time.sleep(0.02)
+        return found
+
+    def _more(self, directory: Path) -> list[str]:
+        now = self.now(directory)
+        threads = [f"thread {thread.name}" for thread in now.threads - self.threads if thread.is_alive()]
+        files = [f"file {what}" for number, what in now.files.items() if self.files.get(number) != what]
+        children = [f"process {child}" for child in now.children - self.children]
+        return threads + files + children + [f"{path.name}" for path in _rendezvous(directory)]
+
+
+def _files() -> dict[str, str]:
+    """Open descriptors, on systems that tell."""
+    found = {}
+    for number in _listed("/proc/self/fd"):
+        try:
+            what = os.readlink(f"/proc/self/fd/{number}")
+        except OSError:
+            continue  # the one that listed them
+        found[number] = what
+    return found
+
+
+def _children() -> set[str]:
+    try:
+        return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+    except OSError:
+        return set()
+
+
+def _listed(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def _rendezvous(directory: Path) -> list[Path]:
+    """Sockets and pipes that a listener made in its directory."""
+    kinds = (stat.S_ISSOCK, stat.S_ISFIFO)
+    return [path for path in directory.rglob("*") if any(kind(path.lstat().st_mode) for kind in kinds)]
