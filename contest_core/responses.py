@@ -118,6 +118,8 @@ class ResponseDataWatch(ResponseData, frozen=True, kw_only=True):
     type = ResponseType.WATCH
     subscription: int
     """What the notifications of this watch have; a number of the connection."""
+    cursor: str | None = None
+    """Where the watch begins; in the answer to `watch` only."""
 
 
 class ResponseDataLocks(ResponseData, frozen=True, kw_only=True):

@@ -273,7 +273,7 @@ class Session:
         if request.method == "unwatch":
             return self._subscribed(identity, self._subscriptions.close(given))
         subscription = await self._subscriptions.open(caller, given)
-        answer = _Opened(self._subscribed(identity, subscription.number))
+        answer = _Opened(self._subscribed(identity, subscription.number, subscription.opened.result()))
         answer.subscription = subscription
         return answer
 
@@ -284,8 +284,8 @@ class Session:
             raise InvalidParameters(reason=f"{DISCOVER} takes no parameters")
         return await DOCUMENTS.of(self._api)
 
-    def _subscribed(self, identity: bytes, number: int) -> bytes:
-        data = ResponseDataWatch(subscription=number)
+    def _subscribed(self, identity: bytes, number: int, cursor: str | None = None) -> bytes:
+        data = ResponseDataWatch(subscription=number, cursor=cursor)
         response = Response(server_id=self._api.server_id, type=ResponseType.WATCH, data=data, error=None)
         return self._encode(response, identity)
 

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from contest_core.errors import ERRORS, ConnectionLost, ContestError, error_from_wire
+from contest_core.watch import beginning, is_from_now
 
 MAX_UNREAD: Final = 1000
 """Events of a watch that wait in memory; a reader that is slower is subscribed anew when it has read them."""
@@ -60,8 +61,10 @@ class Pending:
 class Feed:
     """The notifications of one watch, until somebody reads them."""
 
-    def __init__(self, subscription: int) -> None:
+    def __init__(self, subscription: int, begins: str) -> None:
         self.subscription = subscription
+        self.begins = begins
+        """The cursor where it begins; empty where the server does not say."""
         self.full = False
         """It has taken as many as it takes, and passes over the others."""
         self.ended = False
@@ -158,8 +161,8 @@ class Calls:
         self._feeds.pop(feed.subscription, None)
 
     def _feed(self, envelope: bytes) -> Feed:
-        number = msgspec.json.decode(envelope, type=_Subscribed).data.subscription
-        feed = self._feeds[number] = Feed(number)
+        told = msgspec.json.decode(envelope, type=_Subscribed).data
+        feed = self._feeds[told.subscription] = Feed(told.subscription, told.cursor or "")
         return feed
 
     def _notified(self, method: str, params: Raw) -> None:
@@ -194,6 +197,8 @@ async def watching(
 
     async def items() -> AsyncIterator[bytes]:
         nonlocal feed
+        if feed.begins and is_from_now(parameters):
+            yield beginning(feed.begins)
         while True:
             while (item := await feed.get()) is not None:
                 yield item
@@ -254,12 +259,13 @@ class _Told(Struct, rename="pascal"):
     code: str | None = None
 
 
-class _Number(Struct, rename="pascal"):
+class _Begun(Struct, rename="pascal"):
     subscription: int
+    cursor: str | None = None
 
 
 class _Subscribed(Struct, rename="pascal"):
-    data: _Number
+    data: _Begun
 
 
 class _Refusal(Struct, rename="pascal"):

@@ -1,8 +1,9 @@
 """The watches of one JSON-RPC session: `watch`, its notifications, `unwatch`.
 
-Used by `contest_core.rpc` only. `watch` answers with the number of the subscription; then come notifications `event`
-with `{Subscription, Event | Gap}` and at the end `watchEnded` with `{Subscription, Cursor}`, and `Error` and `Code`
-where a fault ended it. A peer that reads slowly holds up its own watch alone, whose events wait in the store.
+Used by `contest_core.rpc` only. `watch` answers with the number of the subscription and the cursor where it begins;
+then come notifications `event` with `{Subscription, Event | Gap}` and at the end `watchEnded` with `{Subscription, Cursor}`,
+and `Error` and `Code` where a fault ended it. A peer that reads slowly holds up its own watch alone, whose events wait
+in the store.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Subscription:
         self._closing = False
         self._waiting = False
         self._task: asyncio.Task[None]
-        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.opened: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """The cursor where it begins."""
 
     def start(self, task: asyncio.Task[None]) -> None:
         """What follows it is this task."""
@@ -144,7 +146,7 @@ class Subscriptions:
         error: ContestError | None = None
         try:
             async with self._api.subscribe(caller, parameters) as watch:
-                subscription.opened.set_result(None)
+                subscription.opened.set_result(str(watch.cursor))
                 await subscription.each(watch, lambda item: self._deliver(_event(number, item)))
         except ContestError as refused:
             error = refused

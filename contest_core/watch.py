@@ -6,12 +6,17 @@ Job managers implement it; `API.watch` gives it out; transports and `contest run
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+import msgspec
+
+from contest_core.job_event import Gap
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from contest_core.job_event import Cursor, Gap, JobEvent
+    from contest_core.job_event import Cursor, JobEvent
 
 
 class Watch(ABC):
@@ -26,3 +31,13 @@ class Watch(ABC):
     @abstractmethod
     async def __anext__(self) -> JobEvent | Gap:
         """The next event, or a gap that says what was missed. May be cancelled and called again."""
+
+
+def is_from_now(parameters: Mapping[str, object]) -> bool:
+    """Whether a watch is of all jobs from now on, so that only the server knows where it begins."""
+    return parameters.get("jobID") is None and parameters.get("since") is None
+
+
+def beginning(cursor: str) -> bytes:
+    """What a client's watch gives first where it is from now on: nothing was missed, and here it begins."""
+    return msgspec.json.encode({"Gap": Gap(missed=0, cursor=cursor)})

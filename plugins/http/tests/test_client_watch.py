@@ -95,7 +95,7 @@ async def test_a_watch_ends_with_the_server(serve: Any) -> None:
     async with serve(manager=MemoryJobManager()) as running, client(running.url) as opened:
         async with asyncio.timeout(WAIT), opened.watch({"requestor": "me"}) as items:
             running.server.terminate(Termination.DRAIN)
-            assert [item async for item in items] == []
+            assert [item async for item in items] == [b'{"Gap":{"Missed":0,"Cursor":"0"}}']
 
 
 async def test_silence_that_comments_break_is_no_loss(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +208,22 @@ async def test_what_was_read_before_a_loss_is_not_lost() -> None:
 async def test_kinds_that_are_not_known_are_passed_over() -> None:
     body = b': \n\nid: 7\n\nevent: other\ndata: x\n\nretry: 1\ndata: {"Gap":1}\n\n'
     async with answering(HEAD + body + ENDED) as (address, _), client(address) as opened:
-        assert await read(opened) == [b'{"Gap":1}']
+        assert await read(opened, jobID=1) == [b'{"Gap":1}']
+
+
+@pytest.mark.parametrize(
+    ("body", "begins"),
+    [
+        (b": \n\nid: 7\n\ndata: 1\nid: 8\n\n", [b'{"Gap":{"Missed":0,"Cursor":"7"}}']),
+        (b"id: 8\ndata: 1\n\nid: 9\n\n", []),
+    ],
+)
+async def test_where_a_watch_of_all_jobs_begins_is_told_first_where_the_server_says_it(
+    body: bytes, begins: list[bytes]
+) -> None:
+    async with answering(HEAD + body + ENDED) as (address, _), client(address) as opened:
+        assert await read(opened) == [*begins, b"1"]
+        assert await read(opened, jobID=1) == await read(opened, since="6") == [b"1"]
 
 
 async def test_a_fault_that_ended_it_is_raised_where_it_ended() -> None:

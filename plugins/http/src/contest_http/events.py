@@ -1,8 +1,8 @@
 """Server-sent events as they come: bytes to messages, in bounded memory.
 
 Used by the client; knows neither HTTP nor what the messages say. Read as
-https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation has it, but that nothing is
-done about `id` and `retry`: the client's messages carry their cursor, and it does not connect anew by itself.
+https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation has it, but that of `id` only
+the first is kept, where no message has it, and nothing is done about `retry`: messages carry their cursor.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ class EventStream:
         self._kind = b""
         self._data: list[bytes] = []
         self._size = 0
+        self._id: bytes | None = None
+        self._begun = False
+        self.begins = b""
+        """The `id` that came before all messages; empty without one."""
 
     def feed(self, part: bytes) -> list[Message]:
         """The messages that are complete now. Raises `TooLarge`."""
@@ -57,7 +61,10 @@ class EventStream:
     def _line(self, line: bytes) -> Message | None:
         if not line:
             message = Message(self._kind, b"\n".join(self._data)) if self._data else None
-            self._kind, self._data, self._size = b"", [], 0
+            if self._id is not None and message is None and not self._begun:
+                self.begins = self._id
+            self._begun = self._begun or self._id is not None or message is not None
+            self._kind, self._data, self._size, self._id = b"", [], 0, None
             return message
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
@@ -66,4 +73,6 @@ class EventStream:
             self._size += len(value) + 1
         elif name == b"event":
             self._kind = value
+        elif name == b"id":
+            self._id = value
         return None
