@@ -1,9 +1,9 @@
 """The watches of one JSON-RPC session: `watch`, its notifications, `unwatch`.
 
 Used by `contest_core.rpc` only. `watch` answers with the number of the subscription and the cursor where it begins;
-then come notifications `event` with `{Subscription, Event | Gap}` and at the end `watchEnded` with `{Subscription, Cursor}`,
-and `Error` and `Code` where a fault ended it. A peer that reads slowly holds up its own watch alone, whose events wait
-in the store.
+then come notifications `event` with `{Subscription, Event | Gap}` and at the end `watchEnded` with `{Subscription,
+Cursor}`, and `Error` and `Code` where a fault ended it. A peer that reads slowly holds up its own watch alone, whose
+events wait in the store.
 """
 
 from __future__ import annotations
