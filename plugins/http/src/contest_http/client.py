@@ -5,6 +5,7 @@ Called by `contest_core.client.Contest`; stands on httpx2, which is imported whe
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, Self
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     import httpx2
 
 FORM: Final = "application/x-www-form-urlencoded"
+
+KEPT: Final = 20
+"""Connections that stay open when nothing is asked."""
 
 MAX_SILENCE: Final = 45.0
 """Seconds in which a watch has to give a sign of life; the server sends a comment every 15."""
@@ -71,12 +75,15 @@ class HttpClient(Client):
         import httpx2  # a fifth of a second that only those pay who use it
 
         host = _host(address)
+        _quieten(logging.getLogger("httpx2"))
         headers = {"content-type": FORM, "accept-encoding": "identity"}
         if options.token is not None:
             headers["authorization"] = f"Bearer {options.token}"
         session = httpx2.AsyncClient(
             headers=headers,
             timeout=options.timeout,
+            # Whoever asks knows how much at once; a watch has a connection of its own for as long as it goes on.
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=KEPT),
             # A proxy from the environment cannot reach what is on this machine.
             trust_env=not is_loopback(host),
             # Reading the certificates of the system takes longer than asking; without TLS they have no use.
@@ -211,6 +218,12 @@ class HttpClient(Client):
             f"{url} is not answered by a Contest server but with {response.status_code}"
             f" {response.reason_phrase} ({kind}): {hint}; is the address right, is there a proxy in between?"
         )
+
+
+def _quieten(logger: logging.Logger) -> None:
+    """It tells of every request, at the level at which a server tells of its life."""
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.WARNING)
 
 
 def _host(address: str) -> str:
