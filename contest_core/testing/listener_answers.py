@@ -151,7 +151,7 @@ class AnswerCases(Transport):
         if not self.tokens:
             pytest.skip("`tokens` is False: this transport carries none")
         async with place.serve(token=True) as world:
-            assert (await ask(await world.client(token="right"), "list"))["Error"] is None
+            assert code(await ask(await world.client(token="right"), "list")) is None
             principal = world.manager.caller().principal
             assert principal is not None
             assert principal.name == "ada"
