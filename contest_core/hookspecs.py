@@ -53,3 +53,8 @@ def contest_register_commands(registry: Registry) -> None:
 
     `ctx.obj` is the `contest_core.plugins.Plugins` that are loaded.
     """
+
+
+@hookspec
+def contest_register_scaffolds(registry: Registry) -> None:
+    """Add `contest_core.scaffold.Scaffold` objects; a name is what `contest new` can write."""

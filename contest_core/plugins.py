@@ -26,6 +26,7 @@ CORE_HOOKS = (
     "contest_register_authenticators",
     "contest_register_clients",
     "contest_register_commands",
+    "contest_register_scaffolds",
 )
 
 
@@ -69,6 +70,10 @@ class Plugins:
         self.authenticators = Registry("authenticator")
         self.clients = Registry("client")
         self.commands = Registry("command")
+        self.scaffolds = Registry("scaffold")
+        self.scaffolds.add(
+            "listener", "contest_core.scaffold:LISTENER", summary="A transport: listener and client."
+        )
         self.infos: list[PluginInfo] = []
 
     def specify(self, plugin: object, info: PluginInfo) -> None:
@@ -181,6 +186,7 @@ def load_plugins(
         plugins.authenticators,
         plugins.clients,
         plugins.commands,
+        plugins.scaffolds,
     )
     for hook, registry in zip(CORE_HOOKS, registries, strict=True):
         plugins.call(hook, "registry", registry)

@@ -33,6 +33,7 @@ from contest_core import (
     hookspecs,
     open_server,
 )
+from contest_core.cli.new import new
 from contest_core.cli.plugins import contributed
 from contest_core.client import connect
 from contest_core.config import construct, parse, resolve
@@ -67,6 +68,7 @@ EXAMPLES = {
     "contest_register_authenticators": ("authenticator", "accounts", Authenticator),
     "contest_register_clients": ("client", "canned", Client),
     "contest_register_commands": ("command", "greet", None),
+    "contest_register_scaffolds": ("scaffold", "ledger", None),
     "contest_register_steps": ("step", "refuse", BaseStep),
     "contest_register_target_managers": ("target manager", "OneTarget", TargetManager),
     "contest_register_fetchers": ("fetcher", "smoke", Fetcher),
@@ -95,7 +97,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     def installed(package: str, files: dict[str, str]) -> None:
         for name, source in files.items():
             file = tmp_path / package / name
-            file.parent.mkdir(exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(source)
         info = tmp_path / f"{package}-1.0.dist-info"
         info.mkdir()
@@ -115,7 +117,7 @@ def examples(install: Install) -> Plugins:
     """The loaded plugins, those of the page among them."""
     files: dict[str, dict[str, str]] = {}
     for package, name, source in re.findall(
-        r"^```python file (\w+)/(\S+)\n((?:.*\n)*?)```$", PAGE.read_text(), re.MULTILINE
+        r"^```\w+ file (\w+)/(\S+)\n((?:.*\n)*?)```$", PAGE.read_text(), re.MULTILINE
     ):
         files.setdefault(package, {})[name] = source
     assert len(files) == len(HOOKS)
@@ -173,6 +175,13 @@ def test_a_plugin_may_add_a_hook_that_another_implements(examples: Plugins, inst
 def test_a_command_is_given_the_plugins(examples: Plugins) -> None:
     shown = CliRunner().invoke(examples.commands.load("greet"), obj=examples).output  # type: ignore[arg-type]
     assert {"greeting", "http", "runner"} <= set(shown.strip().split(", "))
+
+
+def test_a_scaffold_is_what_contest_new_can_write(examples: Plugins, tmp_path: Path) -> None:
+    target = tmp_path / "written"
+    arguments = ["ledger", "my-ledger", "--directory", str(target)]
+    assert CliRunner().invoke(new, arguments, obj=examples).exit_code == 0
+    assert (target / "README.md").read_text() == "# contest-my-ledger, a ledger\n"
 
 
 async def test_a_configuration_names_listener_job_manager_and_authenticator(

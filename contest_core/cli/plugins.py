@@ -71,7 +71,14 @@ def _named(loaded: Plugins, names: Sequence[str]) -> list[PluginInfo]:
 
 def contributed(loaded: Plugins) -> list[tuple[str, Entry]]:
     """Everything that plugins registered, with the kind of each: the core's kinds, then those that plugins add."""
-    core = (loaded.listeners, loaded.job_managers, loaded.authenticators, loaded.clients, loaded.commands)
+    core = (
+        loaded.listeners,
+        loaded.job_managers,
+        loaded.authenticators,
+        loaded.clients,
+        loaded.commands,
+        loaded.scaffolds,
+    )
     found = [(registry.kind, entry) for registry in core for entry in registry]
     for hook in _added_hooks(loaded):
         kind = hook.removeprefix(_REGISTERS).removesuffix("s").replace("_", " ")

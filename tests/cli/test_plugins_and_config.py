@@ -124,7 +124,7 @@ def test_hooks_that_take_something_else_are_not_called() -> None:
 
     made = Plugins()
     made.manager.add_hookspecs(Odd())
-    assert contributed(made) == []
+    assert [kind for kind, _ in contributed(made)] == ["scaffold"]  # the core's own
 
 
 def test_the_installed_plugins_all_work_and_show_the_parts_of_jobs(contest: Contest) -> None:

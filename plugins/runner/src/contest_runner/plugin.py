@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pluggy import PluginManager
 
 from contest_core import Registry, hookimpl
-
-if TYPE_CHECKING:
-    from pluggy import PluginManager
 
 
 @hookimpl
@@ -36,3 +33,8 @@ def contest_register_commands(registry: Registry) -> None:
         "schema", "contest_runner.cli.schema:schema", summary="Print the JSON Schema of a job, for editors."
     )
     registry.add("bench", "contest_runner.cli.bench:bench", summary="Measure this machine and Contest on it.")
+
+
+@hookimpl
+def contest_register_scaffolds(registry: Registry) -> None:
+    registry.add("step", "contest_runner.scaffold:STEP", summary="A step: what is done to each target.")

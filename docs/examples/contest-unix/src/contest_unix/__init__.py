@@ -1,0 +1,1 @@
+"""JSON lines over a unix socket for Contest: a listener and a client."""
