@@ -257,7 +257,7 @@ class _Maker:
         return _closed(_nulls(made))
 
     def _step_parameters(self, name: str) -> Schema:
-        return _described(lambda: _lists(self._catalog.step(name).Parameters))
+        return _described(lambda: parameters_schema(self._catalog.step(name).Parameters))
 
     # --- objects
 
@@ -332,7 +332,8 @@ def _closed(schema: Schema) -> Schema:
 # --- a step's parameters: lists of values, as `contest_runner.binding` takes them
 
 
-def _lists(kind: type[Struct]) -> Schema:
+def parameters_schema(kind: type[Struct]) -> Schema:
+    """The JSON Schema of a step's `parameters`, from its struct."""
     fields = parameter_fields(kind)
     docs = field_docs(kind)
     properties: Schema = {}

@@ -1,8 +1,7 @@
-"""A kit for the tests of parts: a laboratory of made-up and installed parts, and servers that run jobs with them.
+"""A laboratory of made-up and installed parts, and servers that run jobs with them.
 
-Used by the runner's own tests, by those of the standard parts, and by whoever writes a step, a target manager, a
-fetcher or a reporter: `Lab.step` adds one, `Lab.server` is a server that knows it, `Serving` is what one does with
-that. It has no listeners; it needs no test framework.
+Used by the suites, by the runner's own tests, by those of the standard parts, and by whoever writes a part: `Lab.step`
+adds one, `Lab.server` is a server that knows it, `Serving` is what one does with that. It has no listeners.
 """
 
 from __future__ import annotations

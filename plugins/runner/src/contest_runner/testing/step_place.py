@@ -1,0 +1,151 @@
+"""Where a case of a step happens: jobs on a real runner with a real store, with what it leaves looked for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+from unittest.mock import patch
+
+from contest_core.job_manager import Termination
+from contest_runner.step import BaseStep
+from contest_runner.store import EventRow
+from contest_runner.testing.lab import Json, Lab, Serving, eventually, simple, step
+from contest_runner.testing.watched import Notes, watched
+
+NAME: Final = "tested"
+"""Of the step in jobs, and its label."""
+
+RUNNER_EVENTS: Final = frozenset({"TargetIn", "TargetOut", "TargetErr", "VariableEmitted"})
+"""Events of a target that the runner makes."""
+
+
+class Complaints(Protocol):
+    """What was logged as an error while a case ran."""
+
+    expected: bool
+
+
+class StepPlace:
+    """One case's directory, and the servers that it opens there."""
+
+    def __init__(self, tested: type[BaseStep[Any]], directory: Path, complaints: Complaints) -> None:
+        self.notes = Notes()
+        self.lab = Lab(directory / "store")
+        self._step = watched(tested, self.notes)
+        self._complaints = complaints
+        self._temporary = directory / "temporary"
+        for folder in (self.lab.folder, self._temporary):
+            folder.mkdir()
+
+    def expect_errors(self) -> None:
+        """What Contest logs as an error in this case is meant to be."""
+        self._complaints.expected = True
+
+    @asynccontextmanager
+    async def serve(
+        self, *, at_exit: Termination = Termination.CANCEL, **settings: Any
+    ) -> AsyncIterator[Serving]:
+        """A server that knows the step; `settings` are the job manager's. Nothing is left in the temporary folder."""
+        with self.lab, self._elsewhere(), self.notes.of_saved():
+            self.lab.step(NAME, self._step)
+            async with self.lab.server(at_exit=at_exit, **settings) as serving:
+                yield serving
+        self.lab.forget("steps", NAME)
+        left = sorted(path.name for path in self._temporary.iterdir())
+        assert not left, f"it left in the temporary folder: {', '.join(left)}"
+
+    @contextmanager
+    def _elsewhere(self) -> Iterator[None]:
+        """Temporary files, of processes too, are made in a folder of this case."""
+        temporary = str(self._temporary)
+        with patch.dict(os.environ, {"TMPDIR": temporary}), patch.object(tempfile, "tempdir", temporary):
+            yield
+
+    def job(
+        self, parameters: Mapping[str, Any], targets: Iterable[str | Json] = ("t1",), **more: Any
+    ) -> Json:
+        """A job of the step alone, with parameters as a job has them: a value that is no list is made one."""
+        return simple(step(NAME, **parameters), targets=targets, **more)
+
+    async def inside(self, serving: Serving, parameters: Mapping[str, Any], targets: Iterable[str]) -> int:
+        """The number of a job that has begun, all of whose targets are in the step."""
+        names = list(targets)
+        job_id = await serving.start(self.job(parameters, names))
+        await until(lambda: len(self.notes.entered) >= len(names), "the targets are in the step")
+        await asyncio.sleep(0.1)  # in the midst of what it does
+        return job_id
+
+    async def kill(self, serving: Serving) -> None:
+        """From now on `serve` finds what a server finds whose predecessor was killed at this moment."""
+        await serving.store.committed()
+        after = self.lab.folder.parent / "after"
+        after.mkdir()
+        for file in self.lab.folder.glob("jobs.db*"):
+            shutil.copy(file, after)
+        self.lab.folder = after
+
+    async def emitted(self, serving: Serving, job_id: int) -> list[EventRow]:
+        """The events that the step emitted."""
+        return [row for row in await serving.events(job_id) if row.step and row.name not in RUNNER_EVENTS]
+
+    async def variables(self, serving: Serving, job_id: int) -> list[EventRow]:
+        """The events that tell of variables."""
+        return [row for row in await serving.events(job_id) if row.name == "VariableEmitted"]
+
+
+async def until(holds: Callable[[], Any], what: str) -> None:
+    """Waits until something holds."""
+    try:
+        await eventually(holds, what, seconds=10.0)
+    except TimeoutError as error:
+        raise AssertionError(f"not within 10 s: {what}") from error
+
+
+@asynccontextmanager
+async def heartbeat() -> AsyncIterator[list[float]]:
+    """When the loop came to do something else, while the context is entered."""
+    loop = asyncio.get_running_loop()
+    beats = [loop.time()]
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(0.02)
+            beats.append(loop.time())
+
+    async with asyncio.TaskGroup() as group:
+        beating = group.create_task(beat())
+        try:
+            yield beats
+        finally:
+            beats.append(loop.time())
+            beating.cancel()
+
+
+class Heard(logging.Handler):
+    """Keeps every line of the log while it is entered, whatever its level."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+    def __enter__(self) -> Heard:
+        root = logging.getLogger()
+        self._before = root.level
+        root.addHandler(self)
+        root.setLevel(logging.DEBUG)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        root = logging.getLogger()
+        root.setLevel(self._before)
+        root.removeHandler(self)
