@@ -32,6 +32,9 @@ from contest_core.testing.world import Complaints, Place
 class Transport(ABC):
     """A transport that is tested. What is declared here is what it promises beyond the contract, or does not have."""
 
+    contest_suite: ClassVar[bool] = True
+    """For the pytest plugin: its cases are counted as promises."""
+
     max_request: ClassVar[int | None] = 16 * 1024 * 1024
     """Bytes of a request that the listener takes; one that is larger gets `too_large`. None: it has no limit."""
 
