@@ -400,9 +400,9 @@ class Interrupted(ServerError):
     code = "interrupted"
     verb: str = ""
 
-    def __init__(self, *, verb: str = "", reads: bool = False) -> None:
+    def __init__(self, *, verb: str = "", reads: bool = False, ended: str = "the server ended") -> None:
         asked = f" to {verb}" if verb else ""
-        super().__init__(f"the server ended before it answered{asked}; {_how_to_find_out(verb, reads)}")
+        super().__init__(f"{ended} before it answered{asked}; {_how_to_find_out(verb, reads)}")
         self.verb = verb
 
 

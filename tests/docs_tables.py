@@ -156,6 +156,7 @@ def tables() -> dict[str, Callable[[], list[str]]]:
         "stdio": lambda: settings(kinds["stdio"], but=common),
         "websocket": lambda: settings(kinds["websocket"], but=common),
         "local": lambda: settings(kinds["local"]),
+        "relay": lambda: settings(kinds["relay"]),
         "cmd": step_parameters(cmd.CmdParameters),
         "echo": step_parameters(echo.EchoParameters),
         "sleep": step_parameters(sleep.SleepParameters),

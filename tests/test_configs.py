@@ -29,9 +29,10 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 PROGRAM = [sys.executable, "-c", "from contest_core.cli import main; main()"]
 SECONDS = 50
 
-HTTP = ("default.yaml", "http.yaml", "http-and-stdio.yaml")
-STDIO = ("stdio.yaml", "http-and-stdio.yaml")
-WEBSOCKET = ("websocket.yaml",)
+HTTP = ("default.yaml", "http.yaml", "http-and-stdio.yaml", "all-doors.yaml")
+STDIO = ("stdio.yaml", "http-and-stdio.yaml", "all-doors.yaml", "relay.yaml")
+WEBSOCKET = ("websocket.yaml", "all-doors.yaml")
+DOORS = {"http": HTTP, "stdio": STDIO, "websocket": WEBSOCKET}
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +41,11 @@ def plugins() -> Plugins:
 
 
 @contextmanager
-def serving(name: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+def serving(name: str, folder: Path, **environ: str) -> Iterator[subprocess.Popen[str]]:
     """A server with a copy of the configuration, on a port that the system chooses."""
     file = folder / name
     file.write_text(re.sub(r"port: 808\d", "port: 0", (CONFIGS / name).read_text()))
-    environment = {**os.environ, "CONTEST_PORT": "0"}
+    environment = {**os.environ, "CONTEST_PORT": "0", **environ}
     command = [*PROGRAM, "serve", "-c", str(file), "--log-level", "error"]
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
@@ -55,10 +56,10 @@ def serving(name: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
                 process.kill()
 
 
-def addresses(process: subprocess.Popen[str], number: int) -> list[str]:
+def addresses(process: subprocess.Popen[str], name: str) -> list[str]:
     """Where a server says that it listens."""
     assert process.stderr is not None
-    lines = [process.stderr.readline() for _ in range(number)]
+    lines = [process.stderr.readline() for names in DOORS.values() if name in names]
     return [line.strip().removeprefix("listening on ") for line in lines]
 
 
@@ -107,8 +108,7 @@ def test_every_file_is_right_and_opens_the_doors_that_are_tried_here(
         assert not check(file, plugins=plugins)
         assert file.read_text().startswith("# "), f"{file.name} begins with no comment"
         kinds = {listener.kind for listener in load(file, plugins=plugins).listeners}
-        opened = {"http": HTTP, "stdio": STDIO, "websocket": WEBSOCKET}
-        assert kinds == {kind for kind, names in opened.items() if file.name in names}
+        assert kinds == {kind for kind, names in DOORS.items() if file.name in names}
 
 
 def test_the_default_that_is_shown_is_the_embedded_one(plugins: Plugins) -> None:
@@ -125,8 +125,7 @@ def test_a_port_is_taken_from_the_environment(plugins: Plugins) -> None:
 @pytest.mark.parametrize("name", HTTP)
 def test_a_job_is_started_over_http(name: str, tmp_path: Path) -> None:
     with serving(name, tmp_path) as process:
-        listening = addresses(process, 2 if name in STDIO else 1)
-        (address,) = [each for each in listening if each.startswith("http:")]
+        (address,) = [each for each in addresses(process, name) if each.startswith("http:")]
         assert post(address, "version")["Data"]["Version"] == 5
         assert post(address, "start", jobDesc=json.dumps(hello()))["Data"] == {"JobID": 1}
         assert post(address, "list")["Data"]["JobIDs"] == [1]
@@ -147,7 +146,7 @@ def test_a_job_is_started_over_http(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", WEBSOCKET)
 def test_a_job_is_started_over_a_websocket(name: str, tmp_path: Path) -> None:
     with serving(name, tmp_path) as process:
-        (address,) = [each for each in addresses(process, 1) if each.startswith("ws:")]
+        (address,) = [each for each in addresses(process, name) if each.startswith("ws:")]
         with connect_sync(address) as contest:
             assert contest.start(json.dumps(hello())).result().job_id == 1
             assert contest.list(JobQuery()).result().job_ids == [1]
@@ -157,9 +156,26 @@ def test_a_job_is_started_over_a_websocket(name: str, tmp_path: Path) -> None:
 
 def test_a_pipe_that_stays_open_is_ended_by_a_signal(tmp_path: Path) -> None:
     with serving("stdio.yaml", tmp_path) as process:
-        assert addresses(process, 1) == ["stdio"]
+        assert addresses(process, "stdio.yaml") == ["stdio"]
         assert call(process, "start", jobDesc=hello())["Data"] == {"JobID": 1}
         assert end(process)[0] == 0
+
+
+def test_a_pipe_leads_to_a_lab(tmp_path: Path) -> None:
+    with serving("http.yaml", tmp_path) as lab:
+        (address,) = addresses(lab, "http.yaml")
+        with serving("relay.yaml", tmp_path, CONTEST_LAB=address) as relay:
+            out, err = relay.communicate((CONFIGS / "requests.jsonl").read_text(), timeout=SECONDS)
+        assert (relay.returncode, err) == (0, "listening on stdio\n")
+        version, started, listed = sorted(map(json.loads, out.splitlines()), key=lambda answer: answer["id"])
+        assert "watch" in version["result"]["Data"]["Capabilities"]
+        assert started["result"]["Data"] == {"JobID": 1}
+        assert listed["result"]["Type"] == "ResponseTypeList"
+        # The job has outlived the relay.
+        while not (entry := post(address, "list")["Data"]["Jobs"][0])["Verdict"]:
+            time.sleep(0.02)
+        assert entry["Verdict"] == "passed"
+        assert end(lab)[0] == 0
 
 
 def test_requests_from_a_file_are_answered_and_the_end_of_input_ends_the_server(tmp_path: Path) -> None:

@@ -385,7 +385,7 @@ def test_hooks_and_names_of_the_code_exist() -> None:
         for hook in re.findall(r"\bcontest_(?:register|add)_\w+", text):
             assert hook in hooks | own, f"{page.name}: {hook}"
         for name in re.findall(
-            r"`(contest_(?:core|runner|http|stdio|steps|websocket)(?:\.\w+)*(?::\w+(?:\.\w+)*)?)`", text
+            r"`(contest_(?:core|runner|http|relay|stdio|steps|websocket)(?:\.\w+)*(?::\w+(?:\.\w+)*)?)`", text
         ):
             pkgutil.resolve_name(name)
 

@@ -7,10 +7,9 @@ Each wire has a server of its own that has just started, so numbers of jobs are 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
-import re
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,148 +23,16 @@ from contest_runner.settings import LocalSettings
 from contest_websocket.client import WebsocketClient
 from contest_websocket.listener import WebsocketListener
 
-Question: TypeAlias = tuple[str, dict[str, str]]
+_spec = importlib.util.spec_from_file_location("questions", Path(__file__).parent / "questions.py")
+assert _spec is not None
+assert _spec.loader is not None
+asked = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(asked)
+
 Answer: TypeAlias = dict[str, Any]
-Ask: TypeAlias = Callable[[str, dict[str, str]], Awaitable[Answer]]
 
 PATIENCE = 30
 PROGRAM = [sys.executable, "-c", "from contest_core.cli import main; main()"]
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-BUSY = ("JobStateStarted", "JobStateCancelling")
-
-
-def job(name: str, *steps: dict[str, Any], targets: tuple[str, ...] = ("a", "b"), **more: Any) -> str:
-    """A descriptor with one test."""
-    test = {
-        "TargetManagerName": "TargetList",
-        "TargetManagerAcquireParameters": {"Targets": [{"ID": target} for target in targets]},
-        "TargetManagerReleaseParameters": {},
-        "TestFetcherName": "literal",
-        "TestFetcherFetchParameters": {"TestName": "test", "Steps": steps},
-    }
-    reporting = {"RunReporters": [{"Name": "TargetSuccess", "Parameters": {"SuccessExpression": "=100%"}}]}
-    whole = {"JobName": name, "Version": "1.0", "Runs": 1, "TestDescriptors": [test], "Reporting": reporting}
-    return json.dumps({**whole, **more})
-
-
-def cmd(script: str) -> dict[str, Any]:
-    """A step that runs a script."""
-    parameters = {"executable": ["sh"], "args": ["-c", script], "emit_stdout": ["true"]}
-    return {"name": "cmd", "label": "run", "parameters": parameters}
-
-
-ECHO = {"name": "echo", "label": "echo", "parameters": {"text": ["hello"]}}
-SLEEP = {"name": "sleep", "label": "sleep", "parameters": {"duration": ["60s"]}}
-
-PASSES = job("passes", ECHO, Tags=["one", "both"])
-FAILS = job("fails", cmd("echo {{.ID}}; test {{.ID}} = a"), ECHO, Tags=["two", "both"])
-LASTS = job("lasts", SLEEP, targets=("c",))
-
-QUESTIONS: list[Question] = [
-    ("version", {}),
-    ("version", {"requestor": "me", "apiVersion": "5"}),
-    ("version", {"apiVersion": "4"}),
-    ("version", {"apiVersion": "five"}),
-    ("list", {}),
-    ("locks", {}),
-    ("validate", {"jobDesc": PASSES}),
-    ("validate", {"jobDesc": job("x", ECHO, Runs=-1)}),
-    ("validate", {"jobDesc": "{"}),
-    ("validate", {}),
-    ("start", {"jobDesc": PASSES}),
-    ("wait", {"jobID": "1"}),
-    ("status", {"jobID": "1"}),
-    ("status", {"jobID": "1", "events": "false"}),
-    ("status", {"jobID": "1", "run": "1", "test": "test", "target": "a"}),
-    ("status", {"jobID": "1", "run": "2"}),
-    ("status", {"jobID": "1", "run": "x"}),
-    ("status", {"jobID": "1", "events": "perhaps"}),
-    ("start", {"jobDesc": FAILS, "startKey": "key"}),
-    ("start", {"jobDesc": FAILS, "startKey": "key"}),
-    ("start", {"jobDesc": PASSES, "startKey": "key"}),
-    ("start", {"jobDesc": PASSES, "startKey": "k" * 257}),
-    ("wait", {"jobID": "2"}),
-    ("status", {"jobID": "2"}),
-    ("start", {"jobDesc": PASSES, "strict": "true"}),
-    ("start", {"jobDesc": job("x", ECHO, Nope=1), "strict": "1"}),
-    ("wait", {"jobID": "3"}),
-    ("start", {"jobDesc": LASTS}),
-    ("retry", {"jobID": "4"}),
-    ("stop", {"jobID": "4"}),
-    ("wait", {"jobID": "4"}),
-    ("stop", {"jobID": "4"}),
-    ("retry", {"jobID": "1"}),
-    ("wait", {"jobID": "5"}),
-    ("status", {"jobID": "5"}),
-    ("retry", {"jobID": "2", "failedOnly": "true"}),
-    ("wait", {"jobID": "6"}),
-    ("status", {"jobID": "6", "events": "false"}),
-    ("retry", {"jobID": "1", "failedOnly": "true"}),
-    ("start", {"jobDesc": "{}"}),
-    ("start", {"jobDesc": "[]"}),
-    ("start", {"jobDesc": job("x")}),
-    ("start", {"jobDesc": job("x", {"name": "ecko", "label": "a b"}, Version="2.0", Tags=["_a"])}),
-    ("start", {}),
-    ("start", {"requestor": "", "jobDesc": PASSES}),
-    ("start", {"requestor": "é" * 17, "jobDesc": PASSES}),
-    ("start", {"apiVersion": "6", "jobDesc": PASSES}),
-    ("list", {}),
-    ("list", {"states": "JobStateCompleted,JobStateCancelled", "tags": "both"}),
-    ("list", {"states": "JobStateCancelled"}),
-    ("list", {"states": "Completed"}),
-    ("list", {"states": "JobStateCompleted,"}),
-    ("list", {"tags": "one,both"}),
-    ("list", {"tags": "a b"}),
-    ("list", {"tags": "one,one"}),
-    ("list", {"requestors": "me,you", "name": "pass*", "limit": "1"}),
-    ("list", {"limit": "0"}),
-    ("list", {"limit": "many"}),
-    ("list", {"since": "yesterday"}),
-    ("list", {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"}),
-    ("list", {"cursor": "of nobody"}),
-    ("status", {"jobID": "99"}),
-    ("status", {"jobID": "-1"}),
-    ("status", {"jobID": "0x1"}),
-    ("status", {"jobID": "9223372036854775808"}),
-    ("status", {}),
-    ("stop", {"jobID": "99"}),
-    ("stop", {"jobID": "one"}),
-    ("stop", {}),
-    ("retry", {"jobID": "99"}),
-    ("retry", {}),
-    ("locks", {}),
-    ("nope", {}),
-    ("List", {}),
-    ("", {}),
-]
-
-
-async def answers(ask: Ask) -> list[Answer]:
-    """What is answered to all questions; a `wait` is asked until the job has ended."""
-    found = []
-    for verb, given in QUESTIONS:
-        parameters = given if verb == "version" else {"requestor": "me", **given}
-        answer = await ask("status" if verb == "wait" else verb, parameters)
-        while verb == "wait" and answer["Data"]["Status"]["State"] in BUSY:
-            await asyncio.sleep(0.02)
-            answer = await ask("status", parameters)
-        found.append(alike(answer))
-    return found
-
-
-def alike(answer: Any) -> Any:
-    """The answer without what servers do not have in common: times, stores, and which of two targets was first."""
-    if isinstance(answer, dict):
-        kept = {key: alike(value) for key, value in answer.items() if key != "SequenceID"}
-        return kept | ({"Cursor": "a cursor"} if kept.get("Cursor") else {})
-    if isinstance(answer, list):
-        return sorted(map(alike, answer), key=_target)
-    return TIME.sub("a time", answer) if isinstance(answer, str) else answer
-
-
-def _target(item: Any) -> str:
-    target = item.get("Target") if isinstance(item, dict) else None
-    return str(target["ID"] if isinstance(target, dict) else target)
 
 
 async def over_http(folder: Path, *, as_json: bool) -> list[Answer]:
@@ -182,7 +49,7 @@ async def over_http(folder: Path, *, as_json: bool) -> list[Answer]:
                 answer: Answer = (await client.post(f"/{verb}", **body)).json()
                 return answer
 
-            return await answers(ask)
+            return await asked.answers(ask)
 
 
 async def on_websocket(folder: Path) -> list[Answer]:
@@ -200,7 +67,7 @@ async def on_websocket(folder: Path) -> list[Answer]:
             return answer
 
         try:
-            return await answers(ask)
+            return await asked.answers(ask)
         finally:
             await client.aclose()
 
@@ -221,11 +88,11 @@ async def on_lines(folder: Path) -> list[Answer]:
     async def ask(verb: str, parameters: dict[str, str]) -> Answer:
         request = {"jsonrpc": "2.0", "id": 1, "method": verb, "params": parameters}
         writer.write(json.dumps(request).encode() + b"\n")
-        return as_over_http(json.loads(await reader.readline()))
+        return asked.as_over_http(json.loads(await reader.readline()))
 
     try:
         async with asyncio.timeout(PATIENCE):
-            found = await answers(ask)
+            found = await asked.answers(ask)
             writer.close()
             assert await process.wait() == 0
             return found
@@ -233,18 +100,6 @@ async def on_lines(folder: Path) -> list[Answer]:
         if process.returncode is None:
             process.kill()
             await process.wait()
-
-
-def as_over_http(answer: Answer) -> Answer:
-    """A JSON-RPC answer as the object that HTTP has under 200, or under any other status."""
-    if "result" in answer:
-        result: Answer = answer["result"]
-        return result
-    error = answer["error"]
-    data = dict(error["data"])
-    if "Type" not in data:
-        return {"Msg": error["message"], "Code": data["Code"]}
-    return {**data, "Error": error["message"]}
 
 
 Wires: TypeAlias = dict[str, list[Answer]]
@@ -271,13 +126,13 @@ def wires(tmp_path_factory: pytest.TempPathFactory) -> Wires:
 
 @pytest.mark.parametrize("wire", ["body", "lines", "websocket"])
 def test_json_is_answered_like_a_form(wires: Wires, wire: str) -> None:
-    compared = zip(QUESTIONS, wires["form"], wires[wire], strict=True)
+    compared = zip(asked.QUESTIONS, wires["form"], wires[wire], strict=True)
     assert not [(question, form, other) for question, form, other in compared if form != other]
 
 
 def test_every_verb_is_answered_well_and_refused_in_both_ways(wires: Wires) -> None:
     said: dict[str, set[str]] = {}
-    for (verb, _), answer in zip(QUESTIONS, wires["lines"], strict=True):
+    for (verb, _), answer in zip(asked.QUESTIONS, wires["lines"], strict=True):
         kind = "unread" if "Msg" in answer else "refused" if answer["Error"] else "answered"
         said.setdefault(verb, set()).add(kind)
     for verb in ("start", "stop", "status", "retry", "list"):
