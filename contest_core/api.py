@@ -270,6 +270,7 @@ class API:
         self._check_version(parameters)
         if row.event is None:
             if parameters:
+                _declare(caller, parameters)
                 verbs.arguments(row, parameters)
             return self._encoded_version
         caller = _declare(caller, parameters)

@@ -82,6 +82,8 @@ def _integer(value: object) -> int:
         # As Go's ParseInt reads it; int() would also take spaces, underscores and other scripts' digits.
         if digits.isascii() and digits.isdigit():
             value = _in_range(digits.lstrip("0") or "0", value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON has one kind of number: 7.0 is 7 to its schemas, and to some who write it
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{_shown(value)} is not a decimal number")
     if not -(2**63) <= value < 2**63:
@@ -163,14 +165,20 @@ def _states(value: object) -> tuple[JobState, ...]:
     return tuple(states)
 
 
+def _start_key(value: object) -> str:
+    # Its bytes are counted where it is used, also by programs.
+    return _text(value)
+
+
 _TEXT: Final = {"type": "string"}
-_NUMBER: Final = {"type": "string", "pattern": "^[-+]?[0-9]+$"}
+_NUMBER: Final = {"type": "string", "pattern": "^[-+]?0*[0-9]{1,18}$"}
 _INTEGER: Final = {"type": "integer", "format": "int64", "minimum": -(2**63), "maximum": 2**63 - 1}
 _STATES: Final = [state.wire_name for state in JobState if state]
 _STATE: Final = f"({'|'.join(_STATES)})"
 
 _SCHEMAS: Final[Mapping[Callable[[object], Any], tuple[Mapping[str, Any], Mapping[str, Any] | None]]] = {
     _text: (_TEXT, None),
+    _start_key: ({"type": "string", "minLength": 1, "maxLength": 256}, None),
     _cursor: (_TEXT, None),
     _integer: (_NUMBER, _INTEGER),
     _job_id: (_NUMBER, _INTEGER),
@@ -178,7 +186,7 @@ _SCHEMAS: Final[Mapping[Callable[[object], Any], tuple[Mapping[str, Any], Mappin
     _descriptor: ({"type": "string", "minLength": 1}, {"type": "object"}),
     _names: (_TEXT, {"type": "array", "items": _TEXT}),
     _states: (
-        {"type": "string", "pattern": f"^{_STATE}(,{_STATE})*$"},
+        {"type": "string", "pattern": f"^({_STATE}(,{_STATE})*)?$"},
         {"type": "array", "items": {"type": "string", "enum": _STATES}},
     ),
     _time: ({"type": "string", "format": "date-time"}, None),
@@ -217,7 +225,7 @@ VERBS: Mapping[str, Verb] = {
                 _parameter(
                     "startKey",
                     "start_key",
-                    _text,
+                    _start_key,
                     "Makes it safe to ask again.",
                     capability="start.start_key",
                 ),

@@ -107,17 +107,13 @@ def offered(capabilities: Collection[str]) -> list[Verb]:
 
 def common(verb: Verb) -> list[tuple[str, str, bool, Schema]]:
     """Name, help, whether it has to be given, and schema of the parameters that every verb has."""
-    most = f"who asks, 1 to {MAX_REQUESTOR_BYTES} bytes"
+    who = f"The name of who asks, 1 to {MAX_REQUESTOR_BYTES} bytes; declared, not proven."
+    name: Schema = {"type": "string"}
+    if verb.needs_requestor:
+        name |= {"minLength": 1, "maxLength": MAX_REQUESTOR_BYTES, "pattern": r"^[^\u0000]*$"}
     version: Schema = {"enum": [CURRENT_API_VERSION, str(CURRENT_API_VERSION)]}
-    return [
-        (
-            "requestor",
-            f"The name of {most}; declared, not proven.",
-            verb.needs_requestor,
-            {"type": "string", "minLength": 1, "maxLength": MAX_REQUESTOR_BYTES, "pattern": r"^[^\u0000]*$"},
-        ),
-        ("apiVersion", "The version of the API that the client speaks; others are refused.", False, version),
-    ]
+    spoken = "The version of the API that the client speaks; others are refused."
+    return [("requestor", who, verb.needs_requestor, name), ("apiVersion", spoken, False, version)]
 
 
 def in_json(parameter: Parameter) -> Schema:

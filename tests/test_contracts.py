@@ -30,11 +30,11 @@ from contest_runner.manager import LocalJobManager
 from contest_runner.settings import LocalSettings
 from contest_websocket.listener import WebsocketListener
 
-_spec = importlib.util.spec_from_file_location("two_wires", Path(__file__).parent / "test_two_wires.py")
+_spec = importlib.util.spec_from_file_location("questions", Path(__file__).parent / "questions.py")
 assert _spec is not None
 assert _spec.loader is not None
-two_wires = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(two_wires)
+usual = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(usual)
 
 Document: TypeAlias = dict[str, Any]
 
@@ -48,7 +48,7 @@ PATIENCE = 30
 
 def waits() -> str:
     """A job for the target that `LASTS` holds: while it waits, its status says for what."""
-    return str(two_wires.job("waits", two_wires.ECHO, targets=("c",)))
+    return str(usual.job("waits", usual.ECHO, targets=("c",)))
 
 
 def rich(folder: Path) -> str:
@@ -56,18 +56,16 @@ def rich(folder: Path) -> str:
     steps = [
         {"name": "variables", "label": "set", "parameters": {"word": ["x"]}},
         # The first attempt fails on b, the second on nobody: what was saved is flaky.
-        two_wires.cmd(
-            f"echo {{{{.ID}}}}; echo no >&2; test {{{{.ID}}}} = a || ! mkdir {folder}/b 2>/dev/null"
-        ),
+        usual.cmd(f"echo {{{{.ID}}}}; echo no >&2; test {{{{.ID}}}} = a || ! mkdir {folder}/b 2>/dev/null"),
         {"name": "echo", "label": "say", "parameters": {"text": ['{{ .FQDN }} {{ StringVar "set.word" }}']}},
     ]
-    whole = json.loads(two_wires.job("rich", *steps))
+    whole = json.loads(usual.job("rich", *steps))
     (test,) = whole["TestDescriptors"]
     targets = [
         {"ID": "a", "FQDN": "a.lab", "PrimaryIPv4": "127.0.0.1", "TMS": {"rack": 1}},
         {"ID": "b", "PrimaryIPv6": "::1"},
     ]
-    cleanup = {"TestName": "clean", "Steps": [two_wires.ECHO]}
+    cleanup = {"TestName": "clean", "Steps": [usual.ECHO]}
     test |= {
         "CleanupFetcherName": "literal",
         "CleanupFetcherFetchParameters": cleanup,
@@ -87,7 +85,7 @@ FAULTY = {"name": "echo", "label": "faulty", "parameters": {"text": ["{{ index .
 
 def lost() -> str:
     """A job whose targets are in a file that is not there."""
-    whole = json.loads(two_wires.job("lost", two_wires.ECHO))
+    whole = json.loads(usual.job("lost", usual.ECHO))
     (test,) = whole["TestDescriptors"]
     test["TargetManagerName"] = "CSVFileTargetManager"
     test["TargetManagerAcquireParameters"] = {"FileURI": "/no/such/file.csv", "MinNumberDevices": 1}
@@ -98,15 +96,15 @@ def questions(folder: Path) -> list[tuple[str, dict[str, str]]]:
     """All questions in their order."""
     job = rich(folder)
     return [
-        *two_wires.QUESTIONS,
+        *usual.QUESTIONS,
         ("validate", {"jobDesc": job, "plan": "true"}),
-        ("validate", {"jobDesc": two_wires.job("x", FAULTY), "plan": "true"}),
+        ("validate", {"jobDesc": usual.job("x", FAULTY), "plan": "true"}),
         ("validate", {"jobDesc": lost(), "plan": "true"}),
-        ("validate", {"jobDesc": two_wires.job("x", {"name": "ecko", "label": "a b"})}),
+        ("validate", {"jobDesc": usual.job("x", {"name": "ecko", "label": "a b"})}),
         ("start", {"jobDesc": job}),
         ("wait", {"jobID": "7"}),
         ("status", {"jobID": "7"}),
-        ("start", {"jobDesc": two_wires.LASTS}),
+        ("start", {"jobDesc": usual.LASTS}),
         ("locks", {}),
         ("start", {"jobDesc": waits()}),
         ("until waiting", {"jobID": "9"}),
@@ -151,10 +149,10 @@ class Asker:
         self.rpc: list[tuple[str, Document]] = []
         self.notifications: list[Document] = []
 
-    async def over_http(self, verb: str, asked: dict[str, Any], how: str) -> Any:
-        reply = await self.client.post(f"/{verb}", **{how: asked})
+    async def over_http(self, verb: str, given: dict[str, Any], how: str) -> Any:
+        reply = await self.client.post(f"/{verb}", **{how: given})
         self.http.append(
-            Exchange(f"/{verb}", asked, reply.status_code, reply.headers["content-type"], reply.text)
+            Exchange(f"/{verb}", given, reply.status_code, reply.headers["content-type"], reply.text)
         )
         return reply.json()
 
@@ -180,7 +178,7 @@ class Asker:
         while True:
             answer = await self.over_http("status", asked, "json")
             status = answer["Data"]["Status"]
-            if "Waiting" in status if what != "wait" else status["State"] not in two_wires.BUSY:
+            if "Waiting" in status if what != "wait" else status["State"] not in usual.BUSY:
                 break
             await asyncio.sleep(0.02)
         await self.over_rpc("status", asked)
@@ -402,19 +400,17 @@ def test_every_answer_over_http_is_as_the_document_has_it(seen: Seen) -> None:
 
 
 def check_stream(document: Document, exchange: Exchange) -> None:
-    """Each message of a stream, and the end."""
-    messages = [
-        dict(line.split(": ", 1) for line in each.splitlines())
-        for each in exchange.text.split("\n\n")
-        if each
-    ]
+    """Each message of a stream, in the two ways in which it is described."""
+    schema = document["paths"]["/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"]
+    blocks = [each for each in exchange.text.split("\n\n") if each]
+    messages = [dict(line.split(": ", 1) for line in each.splitlines()) for each in blocks]
     assert messages[0].keys() == {"id"}
-    for message in messages[1:-1]:
-        check(document, {"$ref": "#/components/schemas/EventMessage"}, json.loads(message["data"]), message)
-    assert messages[-1]["event"] == "watchEnded"
-    check(
-        document, {"$ref": "#/components/schemas/WatchEnded"}, json.loads(messages[-1]["data"]), messages[-1]
-    )
+    for message in messages[1:]:
+        ended = message.get("event") == "watchEnded"
+        assert ended == (message is messages[-1])
+        check(document, schema, {"id": "", "event": "message", **message} if not ended else message, message)
+        of_data = {"$ref": f"#/components/schemas/{'WatchEnded' if ended else 'EventMessage'}"}
+        check(document, of_data, json.loads(message["data"]), message)
 
 
 def test_every_answer_on_json_rpc_is_as_the_document_has_it(seen: Seen) -> None:

@@ -739,3 +739,31 @@ def test_any_id_comes_back_equal(identity: Any) -> None:
             await asyncio.wait([peer.consumer])
 
     assert asyncio.run(ask())["id"] == identity
+
+
+# --- the document of the methods
+
+
+async def test_discover_answers_with_the_document_of_what_is_offered_now(peer: Peer) -> None:
+    peer.api.offer(frozenset({"list"}))
+    first = await peer.ask(call("rpc.discover", id=1))
+    assert first["result"]["openrpc"].startswith("1.3")
+    assert [method["name"] for method in first["result"]["methods"]] == ["list", "version"]
+    peer.api.offer(frozenset({"list", "locks"}))
+    second = await peer.ask([call("rpc.discover", {"requestor": "me"}, id="two"), call("rpc.discover")])
+    assert [method["name"] for method in second[0]["result"]["methods"]] == ["list", "version", "locks"]
+    assert len(second) == 1
+
+
+@pytest.mark.parametrize("params", [{"jobID": 7}, ["x"], [{}]])
+async def test_discover_takes_no_parameters(peer: Peer, params: Any) -> None:
+    answer = await peer.ask(call("rpc.discover", params, id=1))
+    assert (answer["error"]["code"], answer["error"]["message"]) == (
+        -32602,
+        "rpc.discover takes no parameters",
+    )
+
+
+async def test_a_document_that_is_larger_than_the_peer_takes_is_an_error(peer: Peer) -> None:
+    answer = await peer.ask(call("rpc.discover", id=1), max_answer=1000)
+    assert answer["error"]["data"]["Code"] == "too_large"

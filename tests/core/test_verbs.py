@@ -115,6 +115,11 @@ def test_a_job_id_is_a_number_or_its_decimal_text(given: object, meant: int) -> 
         assert arguments(VERBS["status"], parameters) == {"job_id": meant}
 
 
+def test_a_whole_number_with_a_point_is_a_number_as_json_schema_has_it() -> None:
+    (found,) = arguments(VERBS["status"], {"jobID": 7.0}).values()
+    assert (found, type(found)) == (7, int)
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -130,7 +135,8 @@ def test_a_job_id_is_a_number_or_its_decimal_text(given: object, meant: int) -> 
         ("+", "not a decimal number"),
         ("+-5", "not a decimal number"),
         ("5.0", "not a decimal number"),
-        (5.0, "5.0 is not a decimal number"),
+        (5.5, "5.5 is not a decimal number"),
+        (1e300, "out of range"),
         (True, "True is not a decimal number"),
         ([7], "a list is not a decimal number"),
         ({"a": 1}, "a dict is not a decimal number"),

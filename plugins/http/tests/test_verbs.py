@@ -159,6 +159,34 @@ async def test_health_and_readiness(serve: Any) -> None:
     assert (reply.status, reply.json) == (503, {"Msg": "the disk is full", "Code": "unavailable"})
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/events", "/openapi.json", "/metrics"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "TRACE", "OPTIONS"])
+async def test_paths_of_get_say_that_they_are(serve: Any, method: str, path: str) -> None:
+    async with serve() as running:
+        reply = await running.post(path, method=method)
+    assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD")
+    assert reply.json == {"Msg": f"{path} is for GET", "Code": "invalid_message"}
+
+
+async def test_the_contract_is_served_and_says_what_is_offered(serve: Any) -> None:
+    async with serve() as running:
+        reply = await running.post("/openapi.json", method="GET")
+        running.server.api.offer(frozenset({"list"}))
+        later = await running.post("/openapi.json", method="GET")
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+    assert reply.json["openapi"].startswith("3.1")
+    assert "/start" in reply.json["paths"]
+    assert "security" not in reply.json
+    assert "/start" not in later.json["paths"]
+
+
+async def test_the_contract_says_that_a_token_is_needed_and_is_shown_without(serve: Any) -> None:
+    async with serve(token=True) as running:
+        reply = await running.post("/openapi.json", method="GET")
+    assert reply.status == 200
+    assert reply.json["security"] == [{"token": []}]
+
+
 async def test_paths_of_later_versions_say_what_there_is(serve: Any) -> None:
     async with serve() as running:
         reply = await running.post("/metrics", method="GET")

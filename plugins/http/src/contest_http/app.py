@@ -35,6 +35,9 @@ OPENAPI: Final = "/openapi.json"
 LATER: Final = ("/metrics",)
 """Paths that have a meaning for GET, but not in this version."""
 
+LOOKS: Final = frozenset({"/healthz", "/readyz", EVENTS, OPENAPI, *LATER})
+"""All paths of GET; every other one is a verb's, as in ConTest."""
+
 SLICE: Final = 256 * 1024
 """Bytes of a large answer that are given to the connection at once; a body beyond it is also parsed in a thread."""
 
@@ -63,7 +66,7 @@ class Application:
     async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Answers one request."""
         fields = dict(scope["headers"])
-        if scope["method"] == "POST":
+        if scope["method"] == "POST" and scope["path"] not in LOOKS:
             message: Any = await receive()
             status, headers, body = await self._ask(scope, fields, message["body"])
         elif scope["path"] == EVENTS and scope["method"] in ("GET", "HEAD"):
@@ -202,8 +205,10 @@ class Application:
         if method == "OPTIONS" and b"origin" in fields:
             # A browser asks before it sends; origins that are not allowed did not come this far.
             return 204, [(b"access-control-max-age", b"600")], b""
-        if method not in ("GET", "HEAD"):
+        if path not in LOOKS:
             return _only_post()
+        if method not in ("GET", "HEAD"):
+            return _only_get(path)
         if path == "/healthz":
             return _json(200, b'{"Status":"alive"}')
         if path == "/readyz":
@@ -211,10 +216,8 @@ class Application:
             if reason is None:
                 return _json(200, b'{"Status":"ready"}')
             return _refused(ContestError(reason, code="unavailable"), None)
-        if path in LATER:
-            there = "this version has GET /events, /healthz, /readyz and /openapi.json, and the verbs by POST"
-            return _json(404, encode(ContestError(f"{path} is not offered yet; {there}", code="unsupported")))
-        return _only_post()
+        there = "this version has GET /events, /healthz, /readyz and /openapi.json, and the verbs by POST"
+        return _json(404, encode(ContestError(f"{path} is not offered yet; {there}", code="unsupported")))
 
 
 def _refused(error: ContestError, caller: Caller | None) -> tuple[int, Headers, bytes]:
@@ -231,6 +234,12 @@ def _request_id(fields: dict[bytes, bytes], caller: Caller) -> Headers:
 
 def _only_post() -> tuple[int, Headers, bytes]:
     return 400, list(ONLY_POST_HEADERS), ONLY_POST
+
+
+def _only_get(path: str) -> tuple[int, Headers, bytes]:
+    error = ContestError(f"{path} is for GET", code="invalid_message")
+    status, headers, body = _json(405, encode(error))
+    return status, [*headers, (b"allow", b"GET, HEAD")], body
 
 
 def _json(status: int, body: bytes) -> tuple[int, Headers, bytes]:

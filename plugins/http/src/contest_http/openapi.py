@@ -148,7 +148,7 @@ def _events() -> Schema:
     refused["properties"] = {**refused["properties"], "Data": {"type": "null"}, "Error": {"type": "string"}}
     refused["required"] = [*refused["required"], "Code"]
     ok = _ok(refused, f"Server-sent events, or the refusal.\n\n{explained(codes)}")
-    ok["content"]["text/event-stream"] = {"schema": {"type": "string"}, "x-itemSchema": _message()}
+    ok["content"]["text/event-stream"] = {"schema": _message()}
     return {
         "operationId": "events",
         "summary": verb.summary,
@@ -160,21 +160,21 @@ def _events() -> Schema:
 
 
 def _message() -> Schema:
-    """One server-sent event, in the form that OpenAPI 3.2 has for it."""
+    """One server-sent event, which is what the schema of a stream is of, to tools that know streams."""
 
     def data(name: str) -> Schema:
         content = {"$ref": f"#/components/schemas/{name}"}
         return {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
 
-    identity = {"type": "string", "description": "The cursor."}
+    happened = {
+        "id": {"type": "string", "description": "The cursor."},
+        "event": {"const": "message"},
+        "data": data("EventMessage"),
+    }
     ended = {"event": {"const": "watchEnded"}, "data": data("WatchEnded")}
     return {
         "oneOf": [
-            {
-                "type": "object",
-                "properties": {"id": identity, "data": data("EventMessage")},
-                "required": ["id"],
-            },
+            {"type": "object", "properties": happened, "required": ["id", "data"]},
             {"type": "object", "properties": ended, "required": ["event", "data"]},
         ]
     }
