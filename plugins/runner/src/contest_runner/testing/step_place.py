@@ -19,6 +19,9 @@ from contest_runner.store import EventRow
 from contest_runner.testing.lab import Json, Lab, Serving, eventually, simple, step
 from contest_runner.testing.watched import Notes, watched
 
+PATIENCE = 10.0
+"""Seconds to wait for anything that has to happen."""
+
 NAME: Final = "tested"
 """Of the step in jobs, and its label."""
 
@@ -103,29 +106,30 @@ class StepPlace:
 async def until(holds: Callable[[], Any], what: str) -> None:
     """Waits until something holds."""
     try:
-        await eventually(holds, what, seconds=10.0)
+        await eventually(holds, what, seconds=PATIENCE)
     except TimeoutError as error:
-        raise AssertionError(f"not within 10 s: {what}") from error
+        raise AssertionError(f"not within {PATIENCE:g} s: {what}") from error
 
 
-@asynccontextmanager
-async def heartbeat() -> AsyncIterator[list[float]]:
+@contextmanager
+def heartbeat() -> Iterator[list[float]]:
     """When the loop came to do something else, while the context is entered."""
     loop = asyncio.get_running_loop()
     beats = [loop.time()]
+    timer: asyncio.Handle | None = None
 
-    async def beat() -> None:
-        while True:
-            await asyncio.sleep(0.02)
-            beats.append(loop.time())
+    def beat() -> None:
+        nonlocal timer
+        beats.append(loop.time())
+        timer = loop.call_later(0.02, beat)
 
-    async with asyncio.TaskGroup() as group:
-        beating = group.create_task(beat())
-        try:
-            yield beats
-        finally:
-            beats.append(loop.time())
-            beating.cancel()
+    beat()
+    try:
+        yield beats
+    finally:
+        beats.append(loop.time())
+        if timer is not None:
+            timer.cancel()
 
 
 class Heard(logging.Handler):
