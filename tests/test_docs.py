@@ -242,6 +242,13 @@ def test_the_steps_of_the_page_are_tested_and_run(terminal: Terminal) -> None:
     play(terminal, ROOT / "docs" / "writing-a-step.md")
 
 
+def test_the_mcp_server_of_the_examples_is_tested_with_a_client_that_is_not_ours(terminal: Terminal) -> None:
+    pytest.importorskip("mcp", reason="the package `mcp` is not installed")
+    install(terminal, "mcp")
+    play(terminal, ROOT / "docs" / "examples" / "contest-mcp" / "README.md")
+    terminal.run("pytest -q -p no:cacheprovider contest-mcp/tests", "...16 passed...")
+
+
 def test_the_readme_shows_nothing_that_the_pages_do_not() -> None:
     run = dict(command for block in blocks("console", pages=RUN_PAGES) for command in commands(block.text))
     for block in blocks("console", pages=PAGES[:1]):
@@ -293,7 +300,7 @@ async def test_configurations_and_jobs_are_right(tmp_path: Path) -> None:
         elif "JobName" in value:
             reading = await read_descriptor(json.dumps(value), Catalog(plugins), log=log)
             assert not reading.findings, str(block)
-        elif "spool" not in block.text:
+        elif "spool" not in block.text and "examples" not in block.page.parts:
             (tmp_path / "shown.yaml").write_text(block.text)
             resolve(parse(tmp_path / "shown.yaml", environ={}), plugins)
 

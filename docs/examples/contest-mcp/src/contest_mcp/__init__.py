@@ -1,0 +1,1 @@
+"""An MCP server for Contest: its tools are the verbs."""
