@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
 import msgspec
+from click.shell_completion import CompletionItem
 
 from contest_core.caller import MAX_REQUESTOR_BYTES
 from contest_core.cli.failures import Failure
@@ -128,6 +129,12 @@ class Asker:
         return (await self.answer(asked)).result()
 
 
+def _complete_scheme(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What an address may begin with: our schemes, and those of installed plugins."""
+    known = [f"{name}:" for name in plugins_of(ctx).clients.names()]
+    return [CompletionItem(scheme) for scheme in known if scheme.startswith(incomplete)]
+
+
 _address = click.option(
     "-a",
     "--address",
@@ -135,8 +142,9 @@ _address = click.option(
     default=DEFAULT_ADDRESS,
     show_default=True,
     show_envvar=True,
+    shell_complete=_complete_scheme,
     metavar="ADDRESS",
-    help="The server: http://HOST:PORT, or stdio:COMMAND, which spawns one.",
+    help="The server: http://HOST:PORT, ws://HOST:PORT, or stdio:COMMAND, which spawns one.",
 )
 
 _address_or_here = click.option(
@@ -145,8 +153,9 @@ _address_or_here = click.option(
     envvar="CONTEST_ADDRESS",
     default=HERE,
     show_envvar=True,
+    shell_complete=_complete_scheme,
     metavar="ADDRESS",
-    help="A server, http://HOST:PORT or stdio:COMMAND; here, with what is installed, where none is given.",
+    help="A server, as http://HOST:PORT or stdio:COMMAND; here, with what is installed, where none is given.",
 )
 
 
