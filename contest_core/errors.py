@@ -35,6 +35,7 @@ and words travel: an error that came over a wire is of the same class, and its f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
@@ -452,17 +453,24 @@ class Exposed(ContestError):
 
 
 def error_from_wire(code: str | None, message: str) -> ContestError:
-    """The error that a server's answer names: its class, with the server's words and no facts.
+    """The error that a server's answer names: its class, with the server's words and no facts but when to come back.
 
     A code that this program does not know becomes a plain `ContestError`, which keeps it.
     """
     kind = _CLASSES.get(code or "")
-    return ContestError(message, code=code) if kind is None else _restored(kind, message, {})
+    if kind is None:
+        return ContestError(message, code=code)
+    when = _COME_BACK.search(message) if kind is TooManyRequests else None
+    return _restored(kind, message, {} if when is None else {"retry_after": float(when[1])})
 
 
 _CLASSES: Mapping[str, type[ContestError]] = {
     kind.code: kind for root in (RequestError, Refusal, ServerError) for kind in root.__subclasses__()
 }
+
+
+_COME_BACK = re.compile(r"; come back in ([0-9]{1,9}(?:\.[0-9]{1,9})?) s\Z")
+"""As `TooManyRequests` says it."""
 
 
 def _restored(kind: type[ContestError], message: str, facts: Mapping[str, object]) -> ContestError:

@@ -10,7 +10,7 @@ from random import uniform
 from time import monotonic as now
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from contest_core.errors import ERRORS, AnswerTimeout, ContestError, Repeat
+from contest_core.errors import ERRORS, AnswerTimeout, ContestError, Repeat, TooManyRequests
 
 if TYPE_CHECKING:
     from contest_core.client import ClientOptions
@@ -65,8 +65,8 @@ class Tries:
         self._first = False
         self._heard = self._heard or error.code == "connection_lost"
         pause = self._pause * uniform(1 - SPREAD, 1 + SPREAD)
-        if error.code == "too_many_requests":
-            pause = max(pause, getattr(error, "retry_after", None) or 0.0)
+        if isinstance(error, TooManyRequests):
+            pause = max(pause, error.retry_after or 0.0)
         if now() + pause >= self._until or not self._is_safe(error):
             raise error
         self._tell(error, pause)

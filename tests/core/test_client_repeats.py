@@ -258,6 +258,24 @@ async def test_pauses_grow_to_a_bound_and_are_told(
     assert "asking again in 0." in caplog.text
 
 
+async def test_a_server_that_says_when_to_come_back_is_not_asked_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr("asyncio.sleep", sleep)
+    later = [encode(TooManyRequests(reason="slowly", retry_after=after)) for after in (7, 2.5)]
+    client = Scripted(list=[*later, JOBS])
+    await contest(client, patience=60.0).list(JobQuery())
+    assert pauses == [7.0, 2.5]
+    client.answers["list"] = [encode(TooManyRequests(reason="slowly", retry_after=61))]
+    with pytest.raises(TooManyRequests):
+        await contest(client, patience=60.0).list(JobQuery())
+
+
 async def test_what_is_raised_where_it_is_told_ends_the_repeating() -> None:
     def enough(error: ContestError, pause: float) -> None:
         raise KeyError(error.code)
