@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+
+TEXT, PING, PONG = 1, 9, 10
 
 pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])
 
@@ -104,3 +107,52 @@ async def test_a_flood_of_connections_is_cut_off(serve: Any) -> None:
     async with serve(max_connections=2) as running:
         wires = [await running.dial() for _ in range(12)]
         assert [await wire.rest() for wire in wires[4:]] == [b""] * 8
+
+
+def opening(**headers: str) -> bytes:
+    lines = {
+        "Host": "localhost",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Version": "13",
+        **headers,
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"GET / HTTP/1.1\r\n{head}\r\n".encode()
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3, 4, 5, 1000])
+async def test_what_comes_too_early_is_answered_when_the_peer_has_been_let_in(serve: Any, cut: int) -> None:
+    async with serve(token=True) as running:
+        wire = await running.dial()
+        frames = running.frame(PING, b"early") + running.frame(TEXT, running.request("version", 1)) * 200
+        stream = opening(Authorization="Bearer right") + frames
+        end = stream.index(b"\r\n\r\n") + cut
+        wire.send(stream[:end])
+        await asyncio.sleep(0.01)
+        wire.send(stream[end:])
+        assert (await wire.answer())[0] == 101
+        assert await wire.frame() == (PONG, b"early", True)
+        for _ in range(200):
+            assert (await wire.message())["id"] == 1
+
+
+async def test_of_a_peer_that_is_refused_nothing_else_is_taken(serve: Any) -> None:
+    async with serve() as running:
+        wire = await running.dial()
+        wire.send(opening(Host="example.org") + running.frame(PING, b"early"))
+        assert (await wire.answer())[0] == 403
+        assert await wire.rest() == b""
+
+
+async def test_however_much_follows_what_is_no_request_the_end_is_quiet(
+    serve: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve() as running:
+        wire = await running.dial()
+        wire.send(b"no request\r\n")
+        assert await wire.rest() == b""
+        await wire.flood(b"x" * 20_000, 0.1)
+        await (await running.dial()).open()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

@@ -51,6 +51,8 @@ MAX_UNSENT: Final = 2 * SLICE
 MAX_HEAD: Final = 64 * 1024
 """Bytes of the opening request."""
 
+_END_OF_HEAD: Final = b"\r\n\r\n"
+
 CLOSE_SECONDS: Final = 2.0
 """How long a peer has to end the connection after it was told that it ends."""
 
@@ -101,6 +103,7 @@ class Connection(ServerConnection):
         self._loose = 0
         self._charged = 0
         self._backlog = bytearray()
+        self._head_end = b""
         # Sending: `_gathered` bytes wait for `_flush`, which is scheduled where `_flushing` is true.
         self._gathered = 0
         self._flushing = False
@@ -116,6 +119,8 @@ class Connection(ServerConnection):
     async def converse(self) -> None:
         """Serves the peer until it goes away, or the listener stops; the connection is closed then, or nearly."""
         session = self._session = self._shared.session(self.peer, self.principal, self._send)
+        if self._backlog:
+            self._bite()
         try:
             async with asyncio.TaskGroup() as group:
                 self._reader = group.create_task(self._read(session))
@@ -263,20 +268,34 @@ class Connection(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         """Takes bytes in, a bite in each turn of the loop: others have theirs in between."""
-        if len(data) <= _BITE and not self._backlog:
+        if len(data) <= _BITE and not self._backlog and self.state is not State.CONNECTING:
             self._take_in(data)
             return
         self._backlog += data
-        self._govern()
         self._bite()
+        self._govern()
 
     def _bite(self) -> None:
-        bite = bytes(self._backlog[:_BITE])
-        del self._backlog[:_BITE]
+        size = _BITE
+        if self.state is State.CONNECTING:
+            if self.request is not None:
+                # The library would answer what comes too early before it has answered the opening request.
+                return
+            size = self._rest_of_head()
+        bite = bytes(self._backlog[:size])
+        del self._backlog[:size]
         if self._backlog:
             self.loop.call_soon(self._bite)
         if not self.transport.is_closing():
             self._take_in(bite)
+
+    def _rest_of_head(self) -> int:
+        """How much of what waits may belong to the opening request, at most a bite."""
+        known = len(self._head_end)
+        begun = self._head_end + self._backlog[:_BITE]
+        end = begun.find(_END_OF_HEAD)
+        self._head_end = bytes(begun[-len(_END_OF_HEAD) + 1 :])
+        return _BITE if end < 0 else end + len(_END_OF_HEAD) - known
 
     def _take_in(self, data: bytes) -> None:
         """`process_event` is called from here with every frame that is whole."""
@@ -286,7 +305,9 @@ class Connection(ServerConnection):
         super().data_received(data)
         self._loose = 0 if self._whole else self._loose + len(data)
         if self.request is None and self._loose > MAX_HEAD and self.state is State.CONNECTING:
-            self._refuse_head()
+            # What is no request at all, the library has refused already.
+            if not self.protocol.eof_sent:
+                self._refuse_head()
         if not (self._begun or self._loose):
             self._since = None
         elif self._since is None:
