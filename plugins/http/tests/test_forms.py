@@ -56,6 +56,16 @@ def test_a_part_keeps_its_content_to_the_byte(value: str) -> None:
     assert found == {"jobDesc": value, "requestor": "me"}
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("a\\", "a\\"), ('a\\"b', 'a"b'), ("a\\\\b", "a\\b"), ("", "")],
+    ids=["as browsers write it", "a quote, as curl does", "a backslash, as curl does", "none"],
+)
+def test_a_backslash_in_a_name_is_read_as_browsers_and_as_curl_write_it(written: str, meant: str) -> None:
+    body = multipart((written, "1"), ("requestor", "me"))
+    assert read_parameters(b"multipart/form-data; boundary=b", body) == {meant: "1", "requestor": "me"}
+
+
 def test_the_first_value_of_a_name_counts() -> None:
     assert read_parameters(FORM, b"jobID=1&jobID=2&requestor=&requestor=me") == {
         "jobID": "1",

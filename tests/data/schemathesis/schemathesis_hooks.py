@@ -55,7 +55,9 @@ def map_query(context: schemathesis.HookContext, query: Any) -> Any:
 
 def _of_a_job(given: dict[str, Any]) -> dict[str, Any]:
     number = given.get("jobID")
-    return {**given, "jobID": 1} if type(number) is int and number % 2 else given
+    # What is no number at all is there to be refused, and stays.
+    replaced = type(number) is int and number % 2 and -(2**63) <= number < 2**63
+    return {**given, "jobID": 1} if replaced else given
 
 
 @schemathesis.hook

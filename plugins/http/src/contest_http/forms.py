@@ -26,7 +26,8 @@ URLENCODED: Final = b"application/x-www-form-urlencoded"
 
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _BOUNDARY: Final = re.compile(rb'boundary=(?:"([^"\r\n]{1,70})"|([^\s;,"]{1,70}))', re.IGNORECASE)
-_NAME: Final = re.compile(rb'[;\s]name=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))', re.IGNORECASE)
+# With \ as an escape, as curl has it; where no name comes of that, as itself, as browsers have it.
+_NAME: Final = re.compile(rb'[;\s]name=(?:"((?:[^"\\]|\\.)*)"|"([^"]*)"|([^\s;"]+))', re.IGNORECASE)
 _PLAIN: Final = (b"7bit", b"8bit", b"binary")
 
 
@@ -115,7 +116,7 @@ def _part(whole: bytes, start: int, end: int) -> tuple[str, str]:
         raise InvalidMessage(reason="a part of the multipart form has no name")
     if headers.get(b"content-transfer-encoding", b"binary").lower() not in _PLAIN:
         raise InvalidMessage(reason="a part of the multipart form is encoded; send it as it is")
-    name = found[2] or re.sub(rb"\\(.)", rb"\1", found[1])
+    name = found[3] or found[2] or re.sub(rb"\\(.)", rb"\1", found[1] or b"")
     try:
         return str(name, "utf-8"), str(whole[split + 4 : end], "utf-8")
     except UnicodeDecodeError:
