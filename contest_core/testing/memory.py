@@ -60,6 +60,7 @@ class MemoryJob:
     job_id: int
     descriptor: dict[str, Any]
     requestor: str
+    principal: str | None
     start_time: datetime
     state: JobState = JobState.STARTED
     events: int = 0
@@ -155,7 +156,7 @@ class MemoryJobManager(JobManager):
                 difference = "they are not equal"
                 raise StartKeyConflict(start_key=message.start_key or "", job_id=known, difference=difference)
             return ResponseDataStart(job_id=known)
-        job = self._add(descriptor, message.requestor)
+        job = self._add(descriptor, message.requestor, caller)
         if message.start_key:
             self._keys[message.start_key] = job.job_id
         return ResponseDataStart(job_id=job.job_id)
@@ -190,7 +191,7 @@ class MemoryJobManager(JobManager):
         job = self._job(message.job_id)
         if not job.state.ended:
             raise JobRunning(job_id=job.job_id, state=job.state.wire_name)
-        new = self._add(job.descriptor, message.requestor)
+        new = self._add(job.descriptor, message.requestor, caller)
         new.retry_of = job.job_id
         return ResponseDataRetry(job_id=job.job_id, new_job_id=new.job_id)
 
@@ -239,8 +240,9 @@ class MemoryJobManager(JobManager):
     def _running(self) -> tuple[MemoryJob, ...]:
         return tuple(job for job in self.jobs.values() if job.state is JobState.STARTED)
 
-    def _add(self, descriptor: dict[str, Any], requestor: str) -> MemoryJob:
-        job = MemoryJob(len(self.jobs) + 1, descriptor, requestor, self._now())
+    def _add(self, descriptor: dict[str, Any], requestor: str, caller: Caller) -> MemoryJob:
+        principal = None if caller.principal is None else caller.principal.name
+        job = MemoryJob(len(self.jobs) + 1, descriptor, requestor, principal, self._now())
         self.jobs[job.job_id] = job
         self.emit(job.job_id, job.state.wire_name)
         return job
@@ -319,7 +321,7 @@ def _entry(job: MemoryJob) -> JobEntry:
         verdict=job.verdict,
         flaky=False,
         requestor=job.requestor,
-        principal=None,
+        principal=job.principal,
         tags=_tags(job),
         start_time=job.start_time,
         end_time=job.end_time,

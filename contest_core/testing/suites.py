@@ -1,4 +1,4 @@
-"""The suites that an author subclasses: every case is a promise of a listener's or a client's contract."""
+"""The suites that an author subclasses: every case is a promise of a contract."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from contest_core.testing.listener_answers import AnswerCases
 from contest_core.testing.listener_life import LifeCases, TimeCases
 from contest_core.testing.listener_load import BytesCases, GoneCases, LoadCases
 from contest_core.testing.listener_watch import WatchCases
+from contest_core.testing.manager_jobs import JobCases, LockCases, StartCases
+from contest_core.testing.manager_life import CrowdCases, DeclaredCases
+from contest_core.testing.manager_life import LifeCases as ManagerLifeCases
+from contest_core.testing.manager_lists import ListCases
+from contest_core.testing.manager_watch import ManagerWatchCases
 
 
 class ListenerSuite(AnswerCases, TimeCases, LifeCases, LoadCases, BytesCases, GoneCases, WatchCases):
@@ -19,3 +24,9 @@ class ClientSuite(ClientCases):
 
 class TransportSuite(ListenerSuite, ClientSuite):
     """Both, for who writes both."""
+
+
+class JobManagerSuite(
+    DeclaredCases, ManagerLifeCases, CrowdCases, JobCases, StartCases, LockCases, ListCases, ManagerWatchCases
+):
+    """Holds a job manager to its contract, behind the API and without listeners."""

@@ -104,7 +104,7 @@ class Place:
         """The listener alone, with an API and no server around it: it can be cancelled."""
         manager = PlayedJobManager()
         api = API(event_timeout=PATIENCE, server_id=SERVER_ID, capabilities=manager.capabilities())
-        context = BareContext()
+        context = PlayedContext()
         answering = Answering(manager, api.events, in_flight=1000, report_error=context.count)
         async with asyncio.TaskGroup() as group:
             answers = group.create_task(answering.run())
@@ -187,7 +187,7 @@ class Reference:
 class Bare:
     """A listener that serves, and the task that does."""
 
-    def __init__(self, world: World, context: BareContext, serving: asyncio.Task[None]) -> None:
+    def __init__(self, world: World, context: PlayedContext, serving: asyncio.Task[None]) -> None:
         self.world = world
         self.context = context
         self.serving = serving
@@ -199,22 +199,30 @@ class Bare:
         assert done, "a listener that was cancelled did not end within 2 s"
 
 
-class BareContext:
-    """What a listener needs of a server, without one."""
+class PlayedContext:
+    """What a listener needs of a server, without one: a `ListenerContext` that remembers."""
 
-    name = "tested"
     trusted = False
-    log = logging.LoggerAdapter(logging.getLogger("contest.listener.tested"), {})
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "tested") -> None:
+        self.name = name
+        self.log = logging.LoggerAdapter(logging.getLogger(f"contest.listener.{name}"), {})
         self.is_ready = asyncio.Event()
         self.addresses: tuple[str, ...] = ()
         self.story: list[str] = []
         """What it asked and said, in order."""
         self.errors: list[Exception | None] = []
+        """Faults outside requests."""
+        self.stop = asyncio.Event()
+        """Set, the listener shall end."""
+
+    @property
+    def checked(self) -> list[str]:
+        """Where it asked whether it may be reached."""
+        return [words.partition(" ")[2] for words in self.story if words.startswith("check_exposed ")]
 
     def check_exposed(self, where: str) -> None:
-        """Whatever it is, it may."""
+        """Wherever it is, it may."""
         self.story.append(f"check_exposed {where}")
 
     def ready(self, *addresses: str) -> None:
@@ -232,8 +240,8 @@ class BareContext:
         return None
 
     async def stopping(self) -> None:
-        """It shall go on."""
-        await asyncio.Event().wait()
+        """Until `stop` is set."""
+        await self.stop.wait()
 
     async def end_of_input(self) -> bool:
         """It may be gone; there are others."""

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from contest_core.caller import Authenticator, Bearer, Caller, Credentials, Principal
-from contest_core.errors import Unauthenticated, UnknownJob
+from contest_core.caller import Caller
+from contest_core.errors import UnknownJob
 from contest_core.events import EventListMsg, EventMsg, EventStartMsg, EventStatusMsg, EventStopMsg
 from contest_core.job_manager import JobManager, JobManagerContext
 from contest_core.lifecycle import Server
@@ -27,6 +27,7 @@ from contest_core.responses import (
     ResponseDataValidate,
 )
 from contest_core.server import ListenerOptions, ServerOptions, open_server
+from contest_core.testing import OneToken
 from contest_http.listener import HttpListener
 from contest_http.settings import HttpSettings
 
@@ -106,22 +107,6 @@ class Manager(JobManager):
     def _known(self, job_id: int) -> None:
         if job_id not in (1, 7):
             raise UnknownJob(job_id=job_id)
-
-
-class OneToken(Authenticator):
-    """Knows one token."""
-
-    Settings = HttpSettings
-
-    def __init__(self) -> None:
-        super().__init__(None)
-
-    async def authenticate(self, credentials: Credentials, peer: str) -> Principal | None:
-        if not isinstance(credentials, Bearer):
-            return None
-        if credentials.token != "right":
-            raise Unauthenticated(reason="nobody has this token")
-        return Principal(name="ada")
 
 
 class Reply:

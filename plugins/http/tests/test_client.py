@@ -160,23 +160,6 @@ async def test_a_server_that_is_lost_in_the_middle_may_have_done_it(answer: byte
             await opened.call("version", {})
 
 
-async def test_a_server_that_does_not_answer_in_time_is_lost(serve: Any) -> None:
-    async with serve() as running:
-        opened = await HttpClient.connect(running.url, ClientOptions(timeout=0.1))
-        with pytest.raises(ConnectionLost, match="no answer in time"):
-            await opened.call("status", {"requestor": "me", "jobID": 7})
-        await opened.aclose()
-
-
-async def test_a_server_that_is_not_there_is_unreachable(serve: Any) -> None:
-    async with serve() as running:
-        url = running.url
-    async with client(url) as opened:
-        with pytest.raises(Unreachable, match=f"cannot reach {url}: Connection refused") as caught:
-            await opened.call("version", {})
-    assert caught.value.safe_to_repeat
-
-
 @pytest.mark.parametrize(
     ("address", "words"),
     [

@@ -40,26 +40,6 @@ async def test_a_peer_that_asks_for_the_end_gets_it(serve: Any, http_request: Re
         assert await wire.rest() == b""
 
 
-async def test_a_request_may_come_byte_by_byte(serve: Any, http_request: Request) -> None:
-    async with serve() as running:
-        wire = await running.connect()
-        wire.writer.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for byte in http_request("/start", "requestor=me&jobDesc=%7B%7D"):
-            wire.send(bytes([byte]))
-            await asyncio.sleep(0)
-        assert (await wire.reply()).json["Data"] == {"JobID": 1}
-
-
-async def test_pipelined_requests_are_answered_in_their_order(serve: Any, http_request: Request) -> None:
-    async with serve() as running:
-        wire = await running.connect()
-        requests = [http_request("/version", x_request_id=f"r{number}") for number in range(50)]
-        wire.send(b"".join(requests))
-        assert [(await wire.reply()).headers["x-request-id"] for _ in requests] == [
-            f"r{number}" for number in range(50)
-        ]
-
-
 async def test_pipelined_requests_wait_for_the_one_before(serve: Any, http_request: Request) -> None:
     async with serve() as running:
         wire = await running.connect()
@@ -168,16 +148,6 @@ async def test_a_peer_that_vanishes_takes_its_reading_request_along(
     assert [record for record in caplog.records if record.levelname != "INFO"] == []
 
 
-async def test_a_start_goes_on_when_its_peer_vanishes(serve: Any, http_request: Request) -> None:
-    async with serve() as running:
-        wire = await running.connect()
-        wire.send(http_request("/start", "requestor=me&jobDesc=wait"))
-        await asyncio.wait_for(running.manager.arrived.wait(), WAIT)
-        wire.close()
-        assert (await running.post("/version")).status == 200
-        assert not running.manager.cancelled.is_set()
-
-
 async def test_a_peer_that_vanishes_in_a_body_leaves_nothing(serve: Any) -> None:
     async with serve() as running:
         wire = await running.connect()
@@ -230,15 +200,6 @@ async def narrow(running: Any) -> socket.socket:
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", running.port))
     return sock
-
-
-async def test_a_large_answer_arrives_whole(serve: Any, http_request: Request) -> None:
-    async with serve() as running:
-        running.manager.size = 5_000_000
-        wire = await running.connect()
-        for _ in range(2):
-            reply = await wire.ask(http_request("/status", "requestor=me&jobID=1"))
-            assert len(reply.json["Data"]["Filler"]) == 5_000_000
 
 
 async def test_a_peer_that_takes_nothing_of_its_answer_is_cut_off(serve: Any, http_request: Request) -> None:

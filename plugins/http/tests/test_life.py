@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -13,49 +12,13 @@ import pytest
 
 from contest_core.api import API
 from contest_core.errors import ContestError, Exposed
+from contest_core.testing import PlayedContext
 from contest_http.listener import HttpListener
 from contest_http.settings import HttpSettings
 
 WAIT = 10.0
 
 Request = Callable[..., bytes]
-
-
-class Context:
-    """What a listener needs of a server, without one."""
-
-    name = "http"
-    trusted = False
-    log = logging.LoggerAdapter(logging.getLogger("contest.test"), {})
-
-    def __init__(self) -> None:
-        self.is_ready = asyncio.Event()
-        self.stop = asyncio.Event()
-        self.addresses: tuple[str, ...] = ()
-        self.errors: list[Exception] = []
-        self.checked: list[str] = []
-
-    def check_exposed(self, where: str) -> None:
-        self.checked.append(where)
-
-    def ready(self, *addresses: str) -> None:
-        self.addresses = addresses
-        self.is_ready.set()
-
-    def degraded(self, reason: str) -> None:
-        raise AssertionError(reason)
-
-    def readiness(self) -> str | None:
-        return None
-
-    async def stopping(self) -> None:
-        await self.stop.wait()
-
-    async def end_of_input(self) -> bool:
-        raise AssertionError
-
-    def report_error(self, error: Exception) -> None:
-        self.errors.append(error)
 
 
 async def test_port_0_is_a_free_one_and_the_address_has_it(serve: Any) -> None:
@@ -68,7 +31,7 @@ async def test_a_busy_port_is_an_error_that_helps(serve: Any) -> None:
     async with serve() as running:
         listener = HttpListener(HttpSettings(port=running.port))
         with pytest.raises(ContestError) as caught:
-            await listener.serve(API(), Context())
+            await listener.serve(API(), PlayedContext())
     assert isinstance(caught.value, OSError)
     assert caught.value.errno == errno.EADDRINUSE
     assert str(caught.value) == (
@@ -82,11 +45,11 @@ async def test_a_busy_port_is_an_error_that_helps(serve: Any) -> None:
 )
 async def test_a_host_that_is_not_here_is_an_error_that_helps(host: str, words: str) -> None:
     with pytest.raises(ContestError, match=words):
-        await HttpListener(HttpSettings(host=host, port=0)).serve(API(), Context())
+        await HttpListener(HttpSettings(host=host, port=0)).serve(API(), PlayedContext())
 
 
 async def test_a_name_listens_on_all_its_addresses_with_one_port() -> None:
-    context = Context()
+    context = PlayedContext()
     serving = asyncio.ensure_future(
         HttpListener(HttpSettings(host="localhost", port=0)).serve(API(), context)
     )
@@ -139,7 +102,7 @@ async def test_the_last_answer_of_an_ending_listener_says_close(serve: Any, http
 
 async def test_cancelled_it_ends_now_and_leaves_nothing(http_request: Request) -> None:
     before = asyncio.all_tasks()
-    context = Context()
+    context = PlayedContext()
     api = API()
     serving = asyncio.ensure_future(HttpListener(HttpSettings(port=0)).serve(api, context))
     await asyncio.wait_for(context.is_ready.wait(), WAIT)
@@ -176,9 +139,3 @@ async def test_a_fault_of_the_application_itself_is_reported_and_the_connection_
         assert await wire.rest() == b""
         assert running.server.errors_reported == 1
         assert (await running.post("/version")).status == 200
-
-
-async def test_two_listeners_serve_beside_each_other(serve: Any) -> None:
-    async with serve() as one, serve() as other:
-        assert one.port != other.port
-        assert [(await running.post("/version")).status for running in (one, other)] == [200, 200]

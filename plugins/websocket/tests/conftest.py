@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 import uvloop
 
-from contest_core.caller import Authenticator, Bearer, Caller, Credentials, Principal
-from contest_core.errors import Unauthenticated, UnknownJob
+from contest_core.caller import Caller
+from contest_core.errors import UnknownJob
 from contest_core.events import EventListMsg, EventMsg, EventStartMsg, EventStatusMsg
 from contest_core.job_manager import JobManager, JobManagerContext
 from contest_core.lifecycle import Server
 from contest_core.responses import EncodedJSON, ResponseDataList, ResponseDataStart, ResponseDataStatus
 from contest_core.server import ListenerOptions, ServerOptions, open_server
 from contest_core.settings import ByteSize, Duration
+from contest_core.testing import OneToken
 from contest_websocket.listener import WebsocketListener
 from contest_websocket.settings import WebsocketSettings
 
@@ -87,22 +88,6 @@ class Manager(JobManager):
             raise
         finally:
             self.waiting -= 1
-
-
-class OneToken(Authenticator):
-    """Knows one token."""
-
-    Settings = WebsocketSettings
-
-    def __init__(self) -> None:
-        super().__init__(None)
-
-    async def authenticate(self, credentials: Credentials, peer: str) -> Principal | None:
-        if not isinstance(credentials, Bearer):
-            return None
-        if credentials.token != "right":
-            raise Unauthenticated(reason="nobody has this token")
-        return Principal(name="ada")
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, mask: bool = True) -> bytes:

@@ -396,19 +396,6 @@ async def test_peers_that_vanish_under_their_answers_leave_no_trace(serve: Any) 
     assert faults == []
 
 
-async def test_a_start_goes_on_when_its_peer_vanishes(serve: Any) -> None:
-    async with serve() as running:
-        wire = await running.open()
-        wire.ask("start", 1, jobDesc="wait")
-        await running.manager.arrived.wait()
-        wire.close()
-        await still_served(running)
-        running.manager.release.set()
-        async with asyncio.timeout(WAIT):
-            await running.manager.started.wait()
-        assert not running.manager.cancelled.is_set()
-
-
 async def test_a_peer_that_half_closes_is_left(serve: Any) -> None:
     async with serve() as running:
         wire = await running.open()

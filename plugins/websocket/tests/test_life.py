@@ -18,6 +18,7 @@ from contest_core.api import API
 from contest_core.client import connect_sync
 from contest_core.errors import ContestError, Exposed
 from contest_core.status import JobQuery
+from contest_core.testing import PlayedContext
 from contest_websocket.connection import Connection
 from contest_websocket.listener import WebsocketListener
 from contest_websocket.settings import WebsocketSettings
@@ -26,43 +27,6 @@ WAIT = 10.0
 CLOSE = 8
 
 PROGRAM = [sys.executable, "-c", "from contest_core.cli import main; main()"]
-
-
-class Context:
-    """What a listener needs of a server, without one."""
-
-    name = "websocket"
-    trusted = False
-    log = logging.LoggerAdapter(logging.getLogger("contest.test"), {})
-
-    def __init__(self) -> None:
-        self.is_ready = asyncio.Event()
-        self.stop = asyncio.Event()
-        self.addresses: tuple[str, ...] = ()
-        self.errors: list[Exception] = []
-        self.checked: list[str] = []
-
-    def check_exposed(self, where: str) -> None:
-        self.checked.append(where)
-
-    def ready(self, *addresses: str) -> None:
-        self.addresses = addresses
-        self.is_ready.set()
-
-    def degraded(self, reason: str) -> None:
-        raise AssertionError(reason)
-
-    def readiness(self) -> str | None:
-        return None
-
-    async def stopping(self) -> None:
-        await self.stop.wait()
-
-    async def end_of_input(self) -> bool:
-        raise AssertionError
-
-    def report_error(self, error: Exception) -> None:
-        self.errors.append(error)
 
 
 async def test_port_0_is_a_free_one_and_the_address_has_it(serve: Any) -> None:
@@ -75,13 +39,13 @@ async def test_a_busy_port_is_an_error_that_helps(serve: Any) -> None:
     async with serve() as running:
         listener = WebsocketListener(WebsocketSettings(port=running.port))
         with pytest.raises(ContestError, match="choose another `port`") as caught:
-            await listener.serve(API(), Context())
+            await listener.serve(API(), PlayedContext())
     assert isinstance(caught.value, OSError)
     assert caught.value.errno == errno.EADDRINUSE
 
 
 async def test_a_name_listens_on_all_its_addresses_with_one_port() -> None:
-    context = Context()
+    context = PlayedContext()
     task = asyncio.ensure_future(
         WebsocketListener(WebsocketSettings(host="localhost", port=0)).serve(API(), context)
     )
@@ -168,7 +132,7 @@ async def test_a_peer_that_takes_nothing_holds_up_the_end_no_longer_than_the_gra
 
 
 async def test_cancelled_it_ends_now_and_leaves_nothing() -> None:
-    context = Context()
+    context = PlayedContext()
     task = asyncio.ensure_future(WebsocketListener(WebsocketSettings(port=0)).serve(API(), context))
     async with asyncio.timeout(WAIT):
         await context.is_ready.wait()
