@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from contest_core.api import API
-from contest_core.client import connect_sync
+from contest_core.client import ClientOptions, connect_sync
 from contest_core.errors import ContestError, Exposed
 from contest_core.status import JobQuery
 from contest_core.testing import PlayedContext
@@ -195,7 +195,7 @@ def test_a_whole_server_serves_it_and_a_kill_is_noticed(tmp_path: Path) -> None:
                 assert process.stderr is not None
                 line = process.stderr.readline()
                 assert line.startswith("listening on ws://127.0.0.1:"), line
-                with connect_sync(line.split()[-1]) as contest:
+                with connect_sync(line.split()[-1], ClientOptions(patience=0)) as contest:
                     assert contest.version().result().version == 5
                     assert contest.list(JobQuery()).result().job_ids == []
                     process.send_signal(how)
