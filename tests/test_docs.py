@@ -249,6 +249,11 @@ def test_the_mcp_server_of_the_examples_is_tested_with_a_client_that_is_not_ours
     terminal.run("pytest -q -p no:cacheprovider contest-mcp/tests", "...16 passed...")
 
 
+def test_the_programs_of_the_page_ask_a_server(terminal: Terminal) -> None:
+    shutil.copytree(ROOT / "docs" / "examples" / "client", terminal.folder / "client")
+    play(terminal, ROOT / "docs" / "client.md")
+
+
 def test_the_readme_shows_nothing_that_the_pages_do_not() -> None:
     run = dict(command for block in blocks("console", pages=RUN_PAGES) for command in commands(block.text))
     for block in blocks("console", pages=PAGES[:1]):
