@@ -42,6 +42,7 @@ OWN: dict[str, Own] = {
     "config": Own("contest_core.cli.config:config", "Check a configuration, or show what may stand in one."),
     "plugins": Own("contest_core.cli.plugins:plugins", "List plugins and what they contribute."),
     "new": Own("contest_core.cli.new:new", "Write a plugin to begin with."),
+    "openrpc": Own("contest_core.cli.openrpc:openrpc", "Print the OpenRPC document of JSON-RPC."),
     "completion": Own("contest_core.cli.completion:completion", "Print the completion script for a shell."),
 }
 """The program's own commands, by name."""
@@ -49,7 +50,7 @@ OWN: dict[str, Own] = {
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Run jobs": ("run", "start", "retry", "stop", "validate", "schema"),
     "Ask a server": ("status", "watch", "report", "list", "locks", "version"),
-    "Operate": ("serve", "config", "plugins", "new", "bench", "completion"),
+    "Operate": ("serve", "config", "plugins", "new", "openapi", "openrpc", "bench", "completion"),
 }
 """How `contest --help` arranges the commands, its own and plugins' where they are installed."""
 

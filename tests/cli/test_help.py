@@ -46,7 +46,7 @@ def test_a_command_is_where_the_table_says_and_its_summary_is_the_tables(invoke:
 
 def test_sections_name_only_commands_that_exist_or_that_our_plugins_bring() -> None:
     named = {name for section in SECTIONS.values() for name in section}
-    assert named == set(OWN) | {"run", "schema", "bench"}
+    assert named == set(OWN) | {"run", "schema", "bench", "openapi"}
 
 
 def test_help_imports_no_plugins_code_but_its_plugin_module(contest: Contest) -> None:

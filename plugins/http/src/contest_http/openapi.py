@@ -61,8 +61,11 @@ _HEADERS: Final[dict[str, str]] = {
 }
 
 
-def document(capabilities: Collection[str], *, authenticated: bool) -> Schema:
-    """The document of a server whose job manager declares these capabilities."""
+def document(capabilities: Collection[str], *, authenticated: bool | None) -> Schema:
+    """The document of a server whose job manager declares these capabilities.
+
+    `authenticated` says whether a token is needed; None is where nobody knows.
+    """
     verbs = [verb for verb in offered(capabilities) if verb.name != "watch"]
     paths: Schema = {f"/{verb.name}": {"post": _operation(verb)} for verb in verbs}
     if "watch" in capabilities:
@@ -88,9 +91,9 @@ def document(capabilities: Collection[str], *, authenticated: bool) -> Schema:
             "parameters": {name: _header(name, about) for name, about in _HEADERS.items()},
         },
     }
-    if authenticated:
+    if authenticated is not False:
         made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        made["security"] = [{"token": []}]
+        made["security"] = [{"token": []}] if authenticated else [{}, {"token": []}]
     return made
 
 

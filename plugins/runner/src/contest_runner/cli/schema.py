@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from contest_core.cli.group import plugins_of
-from contest_core.cli.output import out_json, say
 
 
 @click.command(short_help="Print the JSON Schema of a job, for editors.")
@@ -34,14 +32,8 @@ def schema(ctx: click.Context, output: str | None) -> None:
     That is what VS Code (with its YAML extension), Vim, Emacs and JetBrains' editors look for. What a schema cannot say
     is checked by `contest validate`.
     """
-    from contest_core.cli.files import put
+    from contest_core.cli.files import give
     from contest_runner.catalog import Catalog
     from contest_runner.descriptor_schema import descriptor_schema
 
-    made = descriptor_schema(Catalog(plugins_of(ctx)))
-    encoded = msgspec.json.format(msgspec.json.encode(made), indent=2)
-    if output is None or output == "-":
-        out_json(encoded)
-        return
-    written = put(output, [encoded.decode(), "\n"])
-    say(f"{written}: the JSON Schema of a job")
+    give(descriptor_schema(Catalog(plugins_of(ctx))), output, "the JSON Schema of a job")
