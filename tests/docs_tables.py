@@ -14,7 +14,9 @@ from contest_core.config import ListenerKeys
 from contest_core.config_schema import schema, struct_schema
 from contest_core.errors import ERRORS, ContestError, Refusal, RequestError, ServerError
 from contest_core.plugins import load_plugins
+from contest_core.testing import ClientSuite, JobManagerSuite, ListenerSuite
 from contest_core.verbs import VERBS
+from contest_runner.testing import StepSuite
 from contest_steps import (
     cmd,
     csv_targets,
@@ -131,6 +133,23 @@ def first_sentence(error: type[ContestError]) -> str:
     return words.rstrip(".")
 
 
+def promises(suite: type) -> Callable[[], list[str]]:
+    """The cases of a suite, by what they are about."""
+
+    def made() -> list[str]:
+        rows = []
+        for area in suite.__mro__:
+            cases = [each for name, each in vars(area).items() if name.startswith("test_")]
+            about = (inspect.getdoc(area) or "").rstrip(".")
+            for case in cases:
+                note = " ".join((inspect.getdoc(case) or "").split())
+                rows.append((about, case.__name__[5:].replace("_", " "), note))
+                about = ""
+        return table(("about", "promise", "that is"), rows)
+
+    return made
+
+
 def step_parameters(parameters: Any) -> Callable[[], list[str]]:
     """The parameters of a part of a job."""
     return lambda: settings(struct_schema(parameters))
@@ -170,5 +189,9 @@ def tables() -> dict[str, Callable[[], list[str]]]:
         "TargetSuccess run": step_parameters(target_success.SuccessRunParameters),
         "TargetSuccess final": step_parameters(target_success.SuccessFinalParameters),
         "report file run": step_parameters(report_file.RunFileParameters),
+        "promises of a listener": promises(ListenerSuite),
+        "promises of a client": promises(ClientSuite),
+        "promises of a job manager": promises(JobManagerSuite),
+        "promises of a step": promises(StepSuite),
         "report file final": step_parameters(report_file.FinalFileParameters),
     }
