@@ -140,7 +140,7 @@ def promises(suite: type) -> Callable[[], list[str]]:
         rows = []
         for area in suite.__mro__:
             cases = [each for name, each in vars(area).items() if name.startswith("test_")]
-            about = (inspect.getdoc(area) or "").rstrip(".")
+            about = (inspect.getdoc(area) or "").partition("\n")[0].rstrip(".")
             for case in cases:
                 note = " ".join((inspect.getdoc(case) or "").split())
                 rows.append((about, case.__name__[5:].replace("_", " "), note))
