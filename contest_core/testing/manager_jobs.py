@@ -33,12 +33,12 @@ class JobCases(ManagedJobs):
 
     @case
     async def test_a_job_ends_with_a_verdict(self, place: ManagerPlace) -> None:
-        """Its status says when it began and when it ended; there is no verdict before."""
+        """Its status says when it began and when it ended; there is neither verdict nor end before."""
         async with place.serve() as world:
+            status = await world.status(await self._running(world))
+            assert (status.verdict, status.end_time) == (None, None), "it has not ended"
             job_id = await world.start(self.job("kit"))
-            while not (status := await world.status(job_id)).state.ended:
-                assert status.verdict is None, "it has a verdict and has not ended"
-                await asyncio.sleep(0.005)
+            status = await world.ended(job_id)
             assert status.name == "kit"
             assert (status.state, status.verdict) == (JobState.COMPLETED, Verdict.PASSED), (
                 status.state_err_msg

@@ -11,6 +11,7 @@ import pytest
 from contest_core.errors import ContestError
 from contest_core.job_manager import Termination
 from contest_core.status import JobState, Verdict
+from contest_core.testing import manager_world
 from contest_core.testing.case import case
 from contest_core.testing.managed import ManagedJobs, text
 from contest_core.testing.manager_world import ManagerPlace, ManagerWorld, refusal, result
@@ -112,9 +113,7 @@ class LifeCases(ManagedJobs):
         """Whatever the word; also where something has run."""
         async with place.serve() as world:
             await world.ended(await world.start(text(self.passes)))
-            world.server.terminate(how)
-            async with asyncio.timeout(3):
-                await world.server.wait()
+            await world.end(how, manager_world.SOON)
 
     @case
     async def test_drained_it_waits_for_its_jobs_and_answers_meanwhile(self, place: ManagerPlace) -> None:
@@ -136,8 +135,7 @@ class LifeCases(ManagedJobs):
         self._runs_jobs()
         async with place.serve() as world:
             job_id = await self._running(world)
-            world.server.terminate(Termination.CANCEL)
-            await within(world.server.wait(), "the end of the server")
+            await world.end(Termination.CANCEL)
         if self.persistent:
             async with place.serve() as world:
                 assert (await world.status(job_id)).verdict == Verdict.CANCELLED
@@ -149,8 +147,7 @@ class LifeCases(ManagedJobs):
             pytest.skip("`pauses` is False: it does not")
         async with place.serve() as world:
             job_id = await self._running(world)
-            world.server.terminate(Termination.PAUSE)
-            await within(world.server.wait(), "the end of the server")
+            await world.end(Termination.PAUSE)
         async with place.serve() as world:
             await world.runs(job_id)
 
@@ -162,8 +159,7 @@ class LifeCases(ManagedJobs):
             await self._running(world)
             world.server.terminate(Termination.DRAIN)
             await asyncio.sleep(0.05)
-            world.server.terminate(Termination.CANCEL)
-            await within(world.server.wait(), "the end of the server")
+            await world.end(Termination.CANCEL)
 
     @case
     async def test_requests_under_way_at_the_end_are_answered(self, place: ManagerPlace) -> None:

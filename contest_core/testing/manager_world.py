@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from contest_core.lifecycle import Server
     from contest_core.plugins import Plugins
 
+SOON = 2.0
+"""Seconds for what has nothing to wait for."""
+
 UNKNOWN: Final = (4711, 0, -1, 2**63 - 1, -(2**63))
 """Numbers of no job."""
 
@@ -104,6 +107,15 @@ class ManagerWorld:
         """Somebody who asks."""
         proven = None if principal is None else Principal(name=principal)
         return self.api.caller(listener="kit", peer="kit", requestor=requestor, principal=proven)
+
+    async def end(self, how: Termination, seconds: float | None = None) -> None:
+        """Says the word, and returns when the manager has ended, and all else."""
+        self.server.terminate(how)
+        try:
+            async with asyncio.timeout(seconds or PATIENCE):
+                await self.server.wait()
+        except TimeoutError as error:
+            raise AssertionError(f"told to {how.name.lower()}, it did not end in time") from error
 
     async def start(self, descriptor: str, **more: Any) -> int:
         """The number of a new job. Raises the refusal."""
@@ -198,8 +210,8 @@ class BareManager:
     async def cancel(self) -> None:
         """Ends the manager, now."""
         self.serving.cancel()
-        done, _ = await asyncio.wait([self.serving], timeout=2.0)
-        assert done, "a job manager that was cancelled did not end within 2 s"
+        done, _ = await asyncio.wait([self.serving], timeout=SOON)
+        assert done, f"a job manager that was cancelled did not end within {SOON:g} s"
 
 
 class BareManagerContext:
