@@ -180,7 +180,12 @@ class Bare:
     def __init__(self, answer: Callable[[str, int], tuple[int, Any] | None]) -> None:
         self.answer = answer
         self.asked: list[str] = []
-        self.address = ""
+        self.offers = EVERYTHING
+        self.held = asyncio.Event()
+        """Until it is set, nobody is greeted."""
+        self.held.set()
+        self.gone = False
+        """It breaks off whatever is said to it."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[str]:
@@ -212,13 +217,15 @@ class Bare:
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
             size = next(int(line[15:]) for line in head.split("\r\n") if line.startswith("content-length:"))
-            await reader.readexactly(size)
+            body = await reader.readexactly(size)
             verb = head.split()[1].strip("/")
+            await self.held.wait()
+            if self.gone:
+                return
             if verb == "version":
-                answer: Any = 200, envelope("Version", {"Version": 5, "Capabilities": sorted(EVERYTHING)})
-            elif verb == "status" and "status" not in self.asked and not self.asked:
+                answer: Any = 200, envelope("Version", {"Version": 5, "Capabilities": sorted(self.offers)})
+            elif b"requestor=relay&" in body:
                 answer = 200, envelope("Status", {"Status": None}, Error="no such job", Code="unknown_job")
-                self.asked.append("greeting")
             else:
                 self.asked.append(verb)
                 answer = self.answer(verb, self.asked.count(verb))
