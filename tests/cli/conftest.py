@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -37,7 +37,10 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
 class FakeServer:
-    """Answers from lists, one a verb, whose last entry stays; an exception in a list is raised."""
+    """Answers from lists, one a verb, whose last entry stays; an exception in a list is raised.
+
+    Of `watch` an answer is what one subscription gives, which may end with an exception.
+    """
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
@@ -54,14 +57,13 @@ class FakeServer:
     def calls(self, verb: str) -> list[dict[str, Any]]:
         return [parameters for asked, parameters in self.asked if asked == verb]
 
-    def call(self, verb: str, parameters: Mapping[str, object]) -> bytes:
+    def next(self, verb: str, parameters: Mapping[str, object]) -> Any:
         self.asked.append((verb, dict(parameters)))
         self.then.get(verb, lambda: None)()
         answers = self.answers[verb]
         found = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(found, BaseException):
             raise found
-        assert isinstance(found, bytes)
         return found
 
     @staticmethod
@@ -109,10 +111,21 @@ class FakeClient(Client):
         return cls()
 
     async def call(self, verb: str, parameters: Mapping[str, object]) -> bytes:
-        return self.server.call(verb, parameters)
+        answer = self.server.next(verb, parameters)
+        assert isinstance(answer, bytes)
+        return answer
 
-    def watch(self, parameters: Mapping[str, object]) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        raise NotImplementedError
+    @asynccontextmanager
+    async def watch(self, parameters: Mapping[str, object]) -> AsyncIterator[AsyncIterator[bytes]]:
+        found = self.server.next("watch", parameters)
+
+        async def items() -> AsyncIterator[bytes]:
+            for item in found:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+
+        yield items()
 
     async def aclose(self) -> None:
         return
