@@ -70,9 +70,9 @@ class Lab:
         """Of all servers that there were; the last one may be running."""
         return [int(line) for line in self._pids.read_text().split()]
 
-    def kill(self) -> None:
-        """No word, and no time to write one."""
-        os.kill(self.pids[-1], signal.SIGKILL)
+    def end(self, how: signal.Signals) -> None:
+        """SIGKILL gives no time for a word; SIGTERM ends it in good order."""
+        os.kill(self.pids[-1], how)
 
     def events(self) -> list[Seen]:
         """The whole feed."""
@@ -132,9 +132,11 @@ def job() -> str:
     return json.dumps(made)
 
 
-async def follow(contest: Contest, entered: asyncio.Barrier, counted: list[Seen]) -> list[Seen]:
-    """What a watch of all jobs sees until all of them have ended."""
-    running = set(range(1, JOBS + 1))
+async def follow(
+    contest: Contest, entered: asyncio.Barrier, counted: list[Seen], jobs: int = JOBS
+) -> list[Seen]:
+    """What a watch of all jobs sees until so many of them have ended."""
+    running = set(range(1, jobs + 1))
     async with contest.watch() as watch:
         await entered.wait()
         async for item in watch:
@@ -181,7 +183,7 @@ async def test_three_watches_over_three_wires_see_all_that_happened_though_the_s
             for count in KILLS:
                 while len(seen[0]) < count:
                     await asyncio.sleep(0.005)
-                lab.kill()
+                lab.end(signal.SIGKILL)
                 await clients[0].version()  # there is a server again, whoever had it started
     happened = lab.events()
     assert len(lab.pids) == len(KILLS) + 1
@@ -193,3 +195,23 @@ async def test_three_watches_over_three_wires_see_all_that_happened_though_the_s
         assert watched.result() == [each for each in happened if each.job == job_id]
         assert [each.sequence for each in watched.result()] == list(range(1, len(watched.result()) + 1))
         assert len(watched.result()) > 2 * STEPS * TARGETS
+
+
+@pytest.mark.timeout(2 * SECONDS)
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+async def test_watches_that_have_seen_nothing_yet_miss_nothing_that_happens_while_they_are_away(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    lab = Lab(tmp_path)
+    async with asyncio.timeout(SECONDS), lab.clients([]) as clients:
+        entered = asyncio.Barrier(len(clients) + 1)
+        async with asyncio.TaskGroup() as group:
+            whole = [group.create_task(follow(each, entered, [], jobs=1)) for each in clients]
+            await entered.wait()
+            lab.end(how)
+            # The one that starts the server again is there before the others are.
+            assert (await clients[0].start(job())).result().job_id == 1
+    happened = lab.events()
+    assert len(lab.pids) == 2
+    for watched in whole:
+        assert watched.result() == happened
