@@ -55,12 +55,14 @@ def run_case(suite: Any, body: Callable[..., Awaitable[None]], directory: Path, 
     before = _Open.now(directory)
     root = logging.getLogger()
     root.addHandler(complaints)
+    gc.freeze()  # what there was before the case is not gone through again at its end
     try:
         with asyncio.Runner(loop_factory=suite.new_event_loop) as runner:
             runner.run(_bounded(body(suite, suite.place(directory, complaints), **arguments)))
         left = before.left(directory)
         gc.collect()  # a task that failed and that nobody asked complains only now
     finally:
+        gc.unfreeze()
         root.removeHandler(complaints)
     assert not left, "it left behind: " + ", ".join(left)
     assert not complaints.heard, "it was complained in the log: " + "; ".join(complaints.heard)
