@@ -136,3 +136,8 @@ async def test_a_disk_that_cannot_be_read_is_the_stores_error(store: Store) -> N
 
     with pytest.raises(StoreError, match=r"the disk of .*store\.db gives errors"):
         await store.read(question)
+
+
+async def test_readers_cannot_write(store: Store) -> None:
+    with pytest.raises(Exception, match="cannot be written"):
+        await store.read(lambda connection: connection.exec_driver_sql("DELETE FROM jobs"))

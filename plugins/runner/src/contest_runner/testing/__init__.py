@@ -1,13 +1,18 @@
 """The kits for who writes a part of a job, or a dialect of the store, and a laboratory for tests of their own.
 
-Public: an author subclasses `StepSuite` in a test file, and pytest finds a case for every promise. It needs pytest, and
-no plugin for async tests. `Lab` has servers without a socket, `Serving` is what one does with one of them.
+Public: an author subclasses `StepSuite` or `StoreSuite` in a test file, and pytest finds a case for every promise. It
+needs pytest, and no plugin for async tests. `Lab` has servers without a socket, `Serving` is what one does with one.
 """
 
 import pytest
 
 # Before they are imported: what an assertion of theirs compared is shown, as of one in a test file.
-pytest.register_assert_rewrite("contest_runner.testing.step_suite")
+pytest.register_assert_rewrite(
+    *(
+        f"contest_runner.testing.{name}"
+        for name in ("step_place", "step_suite", "store_feed", "store_jobs", "store_locks", "store_place")
+    )
+)
 
 from contest_runner.testing.lab import (  # noqa: E402
     Json,
@@ -21,12 +26,14 @@ from contest_runner.testing.lab import (  # noqa: E402
     step,
 )
 from contest_runner.testing.step_suite import StepSuite  # noqa: E402
+from contest_runner.testing.store_suite import StoreSuite  # noqa: E402
 
 __all__ = [
     "Json",
     "Lab",
     "Serving",
     "StepSuite",
+    "StoreSuite",
     "eventually",
     "job_of",
     "last_statuses",
