@@ -164,6 +164,19 @@ async def test_of_all_jobs_nothing_is_missed_before_the_first_event_either(kit: 
             assert names(await take(watch, 1)) == ["JobStateStarted"]
 
 
+async def test_where_nobody_says_where_it_began_it_is_not_taken_up_again(
+    kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contest_core.rpc_client.is_from_now", lambda _: False)
+    monkeypatch.setattr(watching, "BEGINNING_SECONDS", 0.05)
+    async with behind_a_line(kit, kit.Lab(), "ws") as (here, line):
+        async with here.api.watch(kit.caller_of(here)) as watch:
+            line.cut()
+            line.mend()
+            with pytest.raises(Unavailable, match="lost ws://"):
+                await take(watch, 1)
+
+
 @SCHEMES
 async def test_a_server_that_stays_away_ends_it_and_the_cursor_is_good(
     kit: Any, scheme: str, monkeypatch: pytest.MonkeyPatch
