@@ -192,3 +192,20 @@ async def test_a_relay_of_relays_is_one(kit: Any) -> None:
                 "JobStateCompleted",
             ]
     assert lab.jobs[1].requestor == "me"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [JobQuery(requestors=("a,b",)), JobQuery(requestors=("",)), JobQuery(name=""), JobQuery(cursor="")],
+    ids=str,
+)
+async def test_what_a_form_cannot_say_is_refused_and_not_changed(kit: Any, query: JobQuery) -> None:
+    lab = kit.Lab()
+    async with kit.relayed(lab, "http") as (_, here):
+        with pytest.raises(InvalidParameters, match="in a form"):
+            await here.api.list(kit.caller_of(here), query)
+        assert not lab.asked
+    async with kit.relayed(lab, "ws") as (_, here):
+        await here.api.list(kit.caller_of(here), query)
+    ((message, _),) = lab.asked
+    assert message.query == query

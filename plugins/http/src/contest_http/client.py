@@ -18,12 +18,14 @@ from contest_core.client import Client, ClientOptions
 from contest_core.errors import (
     ConnectionLost,
     ContestError,
+    InvalidParameters,
     TooLarge,
     Unreachable,
     Unsupported,
     error_from_wire,
 )
 from contest_core.network import is_loopback, parts_of, system_words
+from contest_core.verbs import VERBS
 from contest_core.watch import beginning, is_from_now
 from contest_http.events import EventStream, Message
 
@@ -239,7 +241,20 @@ def _content_type(response: httpx2.Response) -> str:
 
 
 def _form(parameters: Mapping[str, object]) -> str:
-    return urlencode({name: _text(value) for name, value in parameters.items() if value is not None})
+    """The form. Raises `InvalidParameters` for what would be something else in it, or nothing."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    for name, value in given.items():
+        texts = value if isinstance(value, list | tuple) else [value]
+        if name in _OPTIONAL and "" in texts:
+            raise InvalidParameters(reason=f"{name}: an empty text is none in a form", parameter=name)
+        if texts is value and any("," in str(text) for text in texts):
+            raise InvalidParameters(reason=f"{name}: a comma in a name ends it in a form", parameter=name)
+    return urlencode({name: _text(value) for name, value in given.items()})
+
+
+_OPTIONAL: Final = frozenset(
+    each.name for verb in VERBS.values() for each in verb.parameters if not each.required
+)
 
 
 def _text(value: object) -> str:

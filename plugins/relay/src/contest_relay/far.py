@@ -18,14 +18,22 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Struct, field
 
-from contest_core import CURRENT_API_VERSION, VERBS, ClientOptions, ContestError, Unauthenticated, Unavailable
+from contest_core import (
+    CURRENT_API_VERSION,
+    VERBS,
+    ClientOptions,
+    ContestError,
+    Unauthenticated,
+    Unavailable,
+    Unreachable,
+)
 from contest_core.client import client_class
 from contest_core.offer import Offer
 from contest_core.reconnecting import Reconnecting
 from contest_relay.answered import read, told
 
 if TYPE_CHECKING:
-    from contest_core import JobManagerContext
+    from contest_core import Client, JobManagerContext
     from contest_relay.settings import RelaySettings
 
 LOOK_SECONDS: Final = 10.0
@@ -51,6 +59,14 @@ class _Version(Struct):
     capabilities: tuple[str, ...] = field(name="Capabilities", default=())
 
 
+def _client_class(address: str, context: JobManagerContext) -> type[Client]:
+    try:
+        return client_class(address, context.plugins)
+    except Unreachable as error:
+        # No restart of the other server mends this: the configuration is wrong.
+        raise ContestError(f"job manager relay: {error.message}", code="invalid_parameters") from error
+
+
 class Far:
     """A server that is asked in the name of others. Used within one task group, which ends what it began."""
 
@@ -67,7 +83,7 @@ class Far:
             timeout=self._seconds,
             max_answer=settings.max_answer,
         )
-        kind = client_class(self.address, context.plugins)
+        kind = _client_class(self.address, context)
         self.client = Reconnecting(lambda: kind, self.address, options)
         self._offer: Offer | None = None
         self._greeting: asyncio.Task[ContestError | None] | None = None

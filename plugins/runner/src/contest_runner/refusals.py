@@ -12,7 +12,6 @@ from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
 from contest_core import ContestError, InvalidParameters, JobQuery, Refusal, ShuttingDown, Unavailable
-from contest_core.errors import ErrorRow
 from contest_runner.descriptor import TAG
 from contest_runner.store import StoreClosed, StoreError
 
@@ -52,11 +51,6 @@ class InvalidQuery(Refusal):
     """The jobs that are asked for cannot be meant; ConTest's job manager answers so, with HTTP 200."""
 
     code = "invalid_parameters"
-
-    @property
-    def row(self) -> ErrorRow:
-        """The table's row, but for HTTP: it is an answer, not a request that could not be read."""
-        return super().row._replace(http=200)
 
 
 def check_query(query: JobQuery) -> None:
