@@ -90,7 +90,7 @@ async def test_a_silent_server_does_not_hold_up_the_start(kit: Any, monkeypatch:
 
 
 async def test_an_address_without_a_client_ends_the_start(kit: Any) -> None:
-    with pytest.raises(ContestError, match="relay: .* no client for the scheme 'pigeon'"):
+    with pytest.raises(ContestError, match=r"relay: .* no client for the scheme 'pigeon'"):
         async with kit.serving(kit.relay("pigeon://roof")):
             pass
 
