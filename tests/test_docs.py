@@ -6,6 +6,7 @@ The info string of a fenced block says what is done with it:
     yaml FILE         the same, written to that file first
     yaml, json        read, and judged as what they look like; `json KIND` as that kind of object
     python FILE       it is that file; without one it is run in a test of its own
+    python new FILE   it is written there, as a reader does, and `more FILE` behind what is there: see the tutorial
     python hook       a signature, and `python file NAME`, an example of `docs/hooks.md`: see `test_hooks.py`
     jsonl session     `-->` is sent over a JSON-RPC session, `<--` compared with what comes back
     sh                not run: installing, and the tests themselves
@@ -155,8 +156,11 @@ class Terminal:
         return subprocess.Popen(["bash", "-c", command], **options)
 
     def run(self, command: str, shown: str) -> None:
-        if re.fullmatch(r"contest serve\b[^|&;]*", command):
-            self.serve(command, shown)
+        if re.fullmatch(r"contest serve\b[^|&;]*&?", command):
+            self.serve(command.rstrip("& "), shown)
+            return
+        if command == "kill %1":
+            self.close()
             return
         if any(re.search(rf"\b{tool}\b", command) and not shutil.which(tool) for tool in ("curl", "jq")):
             return
@@ -180,10 +184,17 @@ class Terminal:
     def close(self) -> None:
         for process in self.servers:
             process.send_signal(signal.SIGTERM)
-        for process in self.servers:
-            with process:
+        while self.servers:
+            with self.servers.pop() as process:
                 process.communicate(timeout=SECONDS)
             assert process.returncode == 0
+
+    def write(self, how: str, name: str, text: str) -> None:
+        """Writes a file of a page, or the next part of it: a blank line comes between, two where it is not indented."""
+        file = self.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        before = "" if how == "new" else file.read_text() + ("\n" if text[:1].isspace() else "\n\n")
+        file.write_text(before + text)
 
 
 @pytest.fixture
@@ -202,11 +213,14 @@ def commands(text: str) -> list[tuple[str, str]]:
 
 
 def play(terminal: Terminal, page: Path) -> None:
-    for block in blocks("console", "yaml", pages=[page]):
-        if block.language == "console":
+    for block in blocks("console", "yaml", "python", "toml", pages=[page]):
+        how, _, name = block.about.partition(" ")
+        if how in ("new", "more"):
+            terminal.write(how, name, block.text)
+        elif block.language == "console":
             for command, shown in commands(terminal.here(block.text)):
                 terminal.run(command, shown)
-        elif block.about:
+        elif block.language == "yaml" and block.about:
             (terminal.folder / block.about).write_text(terminal.here(block.text))
 
 
@@ -216,8 +230,11 @@ def test_what_a_page_shows_of_a_terminal_is_what_comes(page: Path, terminal: Ter
     play(terminal, page)
 
 
-def install(terminal: Terminal, name: str) -> None:
-    """Installs the example `contest-NAME` as `pip` would from its pyproject.toml, without a network."""
+def install(terminal: Terminal, name: str, src: Path | None = None) -> None:
+    """Installs the example `contest-NAME` as `pip` would from its pyproject.toml, without a network.
+
+    `src` is where its packages are, or will be.
+    """
     example = ROOT / "docs" / "examples" / f"contest-{name}"
     project = tomllib.loads((example / "pyproject.toml").read_text())["project"]
     info = terminal.folder / "site" / f"contest_{name}-{project['version']}.dist-info"
@@ -227,8 +244,9 @@ def install(terminal: Terminal, name: str) -> None:
     requires = [f"Requires-Dist: {requirement}\n" for requirement in project["dependencies"]]
     head = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
     (info / "METADATA").write_text("".join([head, *requires]))
-    shutil.copytree(example, terminal.folder / f"contest-{name}")
-    paths = [os.environ.get("PYTHONPATH", ""), str(info.parent), str(example / "src")]
+    if src is None:
+        shutil.copytree(example, terminal.folder / f"contest-{name}")
+    paths = [os.environ.get("PYTHONPATH", ""), str(info.parent), str(src or example / "src")]
     terminal.environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 
@@ -240,6 +258,26 @@ def test_the_listener_of_the_page_is_served_by_the_program(terminal: Terminal) -
 def test_the_steps_of_the_page_are_tested_and_run(terminal: Terminal) -> None:
     install(terminal, "sensor")
     play(terminal, ROOT / "docs" / "writing-a-step.md")
+
+
+@pytest.mark.timeout(150)
+def test_who_follows_the_tutorial_ends_with_the_example(terminal: Terminal) -> None:
+    example = ROOT / "docs" / "examples" / "contest-unix"
+    page = ROOT / "docs" / "tutorial.md"
+    install(terminal, "unix", terminal.folder / "src")
+    play(terminal, page)
+    written = {
+        block.about.partition(" ")[2] for block in blocks("python", "toml", pages=[page]) if block.about
+    }
+    for name in written:
+        assert (terminal.folder / name).read_text() == (example / name).read_text(), name
+    there = {
+        str(file.relative_to(example))
+        for file in example.rglob("*")
+        if file.is_file() and file.suffix != ".pyc"
+    }
+    left_out = {"README.md", "build_backend.py", "src/contest_unix/py.typed", "tests/test_socket.py"}
+    assert there == written | left_out
 
 
 def test_the_mcp_server_of_the_examples_is_tested_with_a_client_that_is_not_ours(terminal: Terminal) -> None:
@@ -283,7 +321,8 @@ async def test_json_rpc_is_answered_as_shown() -> None:
 
 async def test_the_function_of_the_page_answers() -> None:
     names: dict[str, Any] = dict(vars(contest_core))
-    (block,) = [block for block in blocks("python") if not block.about]
+    page = ROOT / "docs" / "writing-a-listener.md"
+    (block,) = [block for block in blocks("python", pages=[page]) if not block.about]
     exec(block.text, names)
     async with open_server(MemoryJobManager()) as server:
         caller = server.api.caller(listener="docs", peer="this test", requestor="me")
@@ -305,7 +344,7 @@ async def test_configurations_and_jobs_are_right(tmp_path: Path) -> None:
         elif "JobName" in value:
             reading = await read_descriptor(json.dumps(value), Catalog(plugins), log=log)
             assert not reading.findings, str(block)
-        elif "spool" not in block.text and "examples" not in block.page.parts:
+        elif not re.search("spool|unix", block.text) and "examples" not in block.page.parts:
             (tmp_path / "shown.yaml").write_text(block.text)
             resolve(parse(tmp_path / "shown.yaml", environ={}), plugins)
 
@@ -327,7 +366,7 @@ def test_code_is_a_file_of_the_examples() -> None:
     shown = blocks("python", "toml")
     assert shown
     for block in shown:
-        if block.about and block.about.split()[0] not in ("hook", "file"):
+        if block.about and block.about.split()[0] not in ("hook", "file", "new", "more"):
             assert block.text == (ROOT / block.about).read_text(), f"{block}: not what the file has"
 
 

@@ -1,4 +1,4 @@
-"""The examples in `docs/examples` keep the contracts: their own tests, run as ours."""
+"""The examples in `docs/examples` work: their own tests, run as ours, but the kit, which `test_docs.py` runs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ def cases_of(example: str, name: str) -> ModuleType:
     spec.loader.exec_module(module)
     return module
 
-
-TestUnix = cases_of("contest-unix", "test_transport").TestUnix
 
 _unix = cases_of("contest-unix", "test_socket")
 path = _unix.path

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ pytest.importorskip("mcp", reason="the package `mcp` is not installed")
 from jsonschema import Draft202012Validator
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
+
+CONFIGURATION = "listeners: [mcp: ]\njob_manager: {local: {store: 'sqlite:///jobs.db'}}\n"
+COMMAND = [sys.executable, "-c", "from contest_core.cli import main; main()", "serve", "-c", "mcp.yaml"]
 
 JOB = {
     "JobName": "from a model",
@@ -42,26 +45,36 @@ JOB = {
 
 
 @asynccontextmanager
-async def host(folder: Path, mode: str = "auto") -> AsyncIterator[Client]:
+async def host(folder: Path) -> AsyncIterator[Client]:
     """A host that has spawned the server."""
-    (folder / "mcp.yaml").write_text(
-        "listeners: [mcp: ]\njob_manager: {local: {store: 'sqlite:///jobs.db'}}\n"
-    )
-    code = "from contest_core.cli import main; main()"
-    server = StdioServerParameters(
-        command=sys.executable, args=["-c", code, "serve", "-c", "mcp.yaml"], env=dict(os.environ), cwd=folder
-    )
+    (folder / "mcp.yaml").write_text(CONFIGURATION)
+    server = StdioServerParameters(command=COMMAND[0], args=COMMAND[1:], env=dict(os.environ), cwd=folder)
     with open(folder / "stderr", "w") as errors:
-        async with asyncio.timeout(40), Client(stdio_client(server, errlog=errors), mode=mode) as client:
+        async with asyncio.timeout(50), Client(stdio_client(server, errlog=errors)) as client:
             yield client
 
 
-def answers(test: Callable[[Client], Any], folder: Path, mode: str = "auto") -> None:
-    async def whole() -> None:
-        async with host(folder, mode) as client:
-            await test(client)
+Ask = Callable[[Callable[[Client], Coroutine[Any, Any, Any]]], Any]
 
-    asyncio.run(whole())
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
+    """Runs something with a client of the one server that all tests share."""
+    loop = asyncio.new_event_loop()
+    serving: asyncio.Future[Client] = loop.create_future()
+    over = asyncio.Event()
+
+    async def serve() -> None:
+        async with host(tmp_path_factory.mktemp("host")) as client:
+            serving.set_result(client)
+            await over.wait()
+
+    task = loop.create_task(serve())
+    loop.run_until_complete(asyncio.wait([task, serving], return_when=asyncio.FIRST_COMPLETED))
+    yield lambda what: loop.run_until_complete(what(serving.result()))
+    over.set()
+    loop.run_until_complete(task)
+    loop.close()
 
 
 async def ended(client: Client, job_id: int) -> dict[str, Any]:
@@ -75,7 +88,7 @@ async def ended(client: Client, job_id: int) -> dict[str, Any]:
             await asyncio.sleep(0.05)
 
 
-def test_the_tools_are_the_verbs_with_schemas_that_are_right(tmp_path: Path) -> None:
+def test_the_tools_are_the_verbs_with_schemas_that_are_right(ask: Ask) -> None:
     async def test(client: Client) -> None:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert set(tools) == {"start", "stop", "status", "retry", "list", "version", "validate", "locks"}
@@ -86,11 +99,10 @@ def test_the_tools_are_the_verbs_with_schemas_that_are_right(tmp_path: Path) -> 
         assert tools["list"].annotations is not None
         assert tools["list"].annotations.read_only_hint is True
 
-    # As a host of before July 2026 asks; the other tests ask as new ones do.
-    answers(test, tmp_path, "legacy")
+    ask(test)
 
 
-def test_a_model_takes_a_job_from_its_check_to_its_retry(tmp_path: Path) -> None:
+def test_a_model_takes_a_job_from_its_check_to_its_retry(ask: Ask) -> None:
     async def test(client: Client) -> None:
         checked = await client.call_tool("validate", {"jobDesc": JOB})
         assert not checked.is_error
@@ -108,7 +120,7 @@ def test_a_model_takes_a_job_from_its_check_to_its_retry(tmp_path: Path) -> None
         assert (await client.call_tool("locks")).structured_content["Data"]["Locks"] == []
         assert (await client.call_tool("version", {})).structured_content["Data"]["Version"] == 5
 
-    answers(test, tmp_path)
+    ask(test)
 
 
 @pytest.mark.parametrize(
@@ -130,38 +142,17 @@ def test_a_model_takes_a_job_from_its_check_to_its_retry(tmp_path: Path) -> None
     ],
 )
 def test_what_is_refused_is_an_error_of_the_tool_that_says_why(
-    asked: Callable[..., Any], tool: str, arguments: Any, code: str
+    ask: Ask, tool: str, arguments: Any, code: str
 ) -> None:
-    result = asked(tool, arguments)
+    result = ask(lambda client: client.call_tool(tool, arguments))
     assert result.is_error
     assert result.structured_content["Code"] == code
     assert result.structured_content.get("Msg") or result.structured_content["Error"]
 
 
-@pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Calls a tool of one server that all of these tests share."""
-    loop = asyncio.new_event_loop()
-    serving: asyncio.Future[Client] = loop.create_future()
-    over = asyncio.Event()
-
-    async def serve() -> None:
-        async with host(tmp_path_factory.mktemp("asked")) as client:
-            serving.set_result(client)
-            await over.wait()
-
-    task = loop.create_task(serve())
-    client = loop.run_until_complete(serving)
-    yield lambda tool, arguments: loop.run_until_complete(client.call_tool(tool, arguments))
-    over.set()
-    loop.run_until_complete(task)
-    loop.close()
-
-
 def test_stdout_carries_nothing_but_the_protocol_and_the_end_is_a_good_one(tmp_path: Path) -> None:
-    (tmp_path / "mcp.yaml").write_text(
-        "listeners: [mcp: ]\njob_manager: {local: {store: 'sqlite:///jobs.db'}}\n"
-    )
+    # As a host of before July 2026 asks; the client above asks as new ones do.
+    (tmp_path / "mcp.yaml").write_text(CONFIGURATION)
     hello = {
         "protocolVersion": "2025-06-18",
         "capabilities": {},
@@ -174,11 +165,7 @@ def test_stdout_carries_nothing_but_the_protocol_and_the_end_is_a_good_one(tmp_p
     ]
 
     async def exchange() -> tuple[bytes, bytes, int | None]:
-        code = "from contest_core.cli import main; main()"
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", code, "serve", "-c", "mcp.yaml", cwd=tmp_path,
-            stdin=-1, stdout=-1, stderr=-1,
-        )  # fmt: skip
+        process = await asyncio.create_subprocess_exec(*COMMAND, cwd=tmp_path, stdin=-1, stdout=-1, stderr=-1)
         sent = "".join(json.dumps(message) + "\n" for message in said).encode()
         async with asyncio.timeout(30):
             out, err = await process.communicate(b"rubbish\n" + sent)
