@@ -17,7 +17,6 @@ from contest_core.wire_schema import (
     Documents,
     Schema,
     answer,
-    common,
     components,
     error_meanings,
     in_json,
@@ -63,15 +62,16 @@ def _method(verb: Verb) -> Schema:
         _descriptor(each.name, in_json(each), each.help, required=each.required is not None)
         for each in verb.parameters
     ]
-    for name, about, needed, schema in common(verb):
-        params.append(_descriptor(name, schema, about, required=needed))
-    # A client that passes parameters by position does not exist here, but required ones come first all the same.
+    # OpenRPC has those first that are required, also where they are by name.
     params.sort(key=lambda each: not each["required"])
     return _call(verb.name, verb.summary, params, answer(verb), refusals(verb))
 
 
 def _unwatch() -> Schema:
-    number: Schema = {"type": ["integer", "string"], "description": "What `watch` answered with."}
+    number: Schema = {
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "description": "What `watch` answered with.",
+    }
     params = [_descriptor("subscription", number, "The watch to end.", required=True)]
     return _call("unwatch", "End a watch of this connection.", params, answer(VERBS["watch"]), [])
 

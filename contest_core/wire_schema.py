@@ -38,7 +38,7 @@ from contest_core.responses import (
     ResponseType,
 )
 from contest_core.status import ZERO_TIME, Blame, JobState, Severity, Verdict
-from contest_core.verbs import CURRENT_API_VERSION, VERBS, Parameter, Verb
+from contest_core.verbs import CURRENT_API_VERSION, VERBS, Parameter, Verb, api_version
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -91,29 +91,43 @@ class Documents:
 
 
 def offered(capabilities: Collection[str]) -> list[Verb]:
-    """The verbs that a server answers whose job manager declares these, with the parameters that it takes."""
+    """The verbs that a server answers whose job manager declares these, each with all the parameters that it takes."""
     found = []
     for verb in VERBS.values():
         if verb.event is None or verb.name in capabilities:
             taken = [
                 each for each in verb.parameters if not each.capability or each.capability in capabilities
             ]
-            found.append(msgspec.structs.replace(verb, parameters=tuple(taken)))
+            found.append(msgspec.structs.replace(verb, parameters=(*taken, *_common(verb))))
     return found
 
 
 # --- what is asked
 
 
-def common(verb: Verb) -> list[tuple[str, str, bool, Schema]]:
-    """Name, help, whether it has to be given, and schema of the parameters that every verb has."""
-    who = f"The name of who asks, 1 to {MAX_REQUESTOR_BYTES} bytes; declared, not proven."
+def _common(verb: Verb) -> tuple[Parameter, Parameter]:
+    """What every verb takes."""
     name: Schema = {"type": "string"}
     if verb.needs_requestor:
         name |= {"minLength": 1, "maxLength": MAX_REQUESTOR_BYTES, "pattern": r"^[^\u0000]*$"}
-    version: Schema = {"enum": [CURRENT_API_VERSION, str(CURRENT_API_VERSION)]}
-    spoken = "The version of the API that the client speaks; others are refused."
-    return [("requestor", who, verb.needs_requestor, name), ("apiVersion", spoken, False, version)]
+    requestor = Parameter(
+        name="requestor",
+        argument="requestor",
+        convert=str,
+        help=f"The name of who asks, 1 to {MAX_REQUESTOR_BYTES} bytes; declared, not proven.",
+        required="requestor cannot be empty" if verb.needs_requestor else None,
+        text=name,
+        json=None,
+    )
+    version = Parameter(
+        name="apiVersion",
+        argument="api_version",
+        convert=api_version,
+        help="The version of the API that the client speaks; others are refused.",
+        text={"type": "string", "enum": [str(CURRENT_API_VERSION)]},
+        json={"type": "integer", "enum": [CURRENT_API_VERSION]},
+    )
+    return requestor, version
 
 
 def in_json(parameter: Parameter) -> Schema:
@@ -125,25 +139,18 @@ def in_json(parameter: Parameter) -> Schema:
     return dict(ways[0]) if len(ways) == 1 else {"anyOf": [dict(way) for way in ways]}
 
 
-def parameters_object(verb: Verb) -> Schema:
-    """The JSON object of a verb's parameters, by name; others are refused."""
-    properties = {each.name: {**in_json(each), "description": each.help} for each in verb.parameters}
-    required = [each.name for each in verb.parameters if each.required]
-    for name, about, needed, schema in common(verb):
-        properties[name] = {**(schema if needed else nullable(schema)), "description": about}
-        required += [name] if needed else []
-    return _object(properties, required) | {"additionalProperties": False}
+def parameters_object(verb: Verb, *, form: bool) -> Schema:
+    """The parameters of an offered verb, by name; others are ignored in a form, and refused in JSON."""
+    schema_of = as_text if form else in_json
+    properties = {each.name: {**schema_of(each), "description": each.help} for each in verb.parameters}
+    made = _object(properties, [each.name for each in verb.parameters if each.required])
+    return made if form else made | {"additionalProperties": False}
 
 
 def as_text(parameter: Parameter) -> Schema:
     """What a form or a query string may have for a parameter: as `in_json`, but that all is written as text."""
     number = parameter.json is not None and parameter.json["type"] == "integer"
     return dict(parameter.json or {}) if number else dict(parameter.text)
-
-
-def nullable(schema: Schema) -> Schema:
-    """What the schema has, or null."""
-    return {"anyOf": [schema, {"type": "null"}]}
 
 
 # --- what is answered

@@ -10,14 +10,13 @@ from typing import Any, Final
 
 from contest_core.core_version import CORE_VERSION
 from contest_core.errors import ERRORS
-from contest_core.verbs import CURRENT_API_VERSION, VERBS, Verb
+from contest_core.verbs import CURRENT_API_VERSION, Verb
 from contest_core.wire_schema import (
     DESCRIPTION,
     Documents,
     Schema,
     answer,
     as_text,
-    common,
     components,
     explained,
     offered,
@@ -66,10 +65,12 @@ def document(capabilities: Collection[str], *, authenticated: bool | None) -> Sc
 
     `authenticated` says whether a token is needed; None is where nobody knows.
     """
-    verbs = [verb for verb in offered(capabilities) if verb.name != "watch"]
-    paths: Schema = {f"/{verb.name}": {"post": _operation(verb)} for verb in verbs}
-    if "watch" in capabilities:
-        paths["/events"] = {"get": _events()}
+    paths: Schema = {}
+    for verb in offered(capabilities):
+        if verb.name == "watch":
+            paths["/events"] = {"get": _events(verb)}
+        else:
+            paths[f"/{verb.name}"] = {"post": _operation(verb)}
     paths |= {
         "/healthz": {"get": _look("healthz", "Whether the process lives.", "alive")},
         "/readyz": {"get": _look("readyz", "Whether every part works.", "ready", 503)},
@@ -84,6 +85,7 @@ def document(capabilities: Collection[str], *, authenticated: bool | None) -> Sc
             "description": f"{DESCRIPTION}\n\nThe version of the API is {CURRENT_API_VERSION}. 200 is the job "
             "manager's answer, also where it refuses: then it has `Error` and `Code`.",
         },
+        "servers": [{"url": "/", "description": "Where this document is served."}],
         "paths": paths,
         "components": {
             "schemas": _schemas(capabilities),
@@ -101,11 +103,11 @@ def document(capabilities: Collection[str], *, authenticated: bool | None) -> Sc
 
 
 def _operation(verb: Verb) -> Schema:
-    form = _form(verb)
+    form = {"schema": parameters_object(verb, form=True)}
     content = {
-        "application/x-www-form-urlencoded": {"schema": form},
-        "multipart/form-data": {"schema": form},
-        "application/json": {"schema": parameters_object(verb)},
+        "application/x-www-form-urlencoded": form,
+        "multipart/form-data": form,
+        "application/json": {"schema": parameters_object(verb, form=False)},
     }
     return {
         "operationId": verb.name,
@@ -116,34 +118,15 @@ def _operation(verb: Verb) -> Schema:
     }
 
 
-def _form(verb: Verb) -> Schema:
-    """A form; names that the verb does not have are ignored, an empty text is none."""
-    properties = {each.name: {**as_text(each), "description": each.help} for each in verb.parameters}
-    required = [each.name for each in verb.parameters if each.required]
-    for name, about, needed, schema in common(verb):
-        properties[name] = {**_as_text(schema), "description": about}
-        required += [name] if needed else []
-    return {"type": "object", "properties": properties, **({"required": required} if required else {})}
-
-
-def _as_text(schema: Schema) -> Schema:
-    if "enum" not in schema:
-        return schema
-    return {"type": "string", "enum": [each for each in schema["enum"] if isinstance(each, str)]}
-
-
 # --- what GET finds
 
 
-def _events() -> Schema:
-    verb = VERBS["watch"]
-    parameters: list[Schema] = [
+def _events(verb: Verb) -> Schema:
+    parameters = [
         {"name": each.name, "in": "query", "description": each.help, "schema": as_text(each)}
+        | ({"required": True} if each.required else {})
         for each in verb.parameters
     ]
-    for name, about, needed, schema in common(verb):
-        given = {"name": name, "in": "query", "description": about, "schema": _as_text(schema)}
-        parameters.append(given | ({"required": True} if needed else {}))
     resumes = "The cursor from behind which to go on; wins over `since`."
     parameters.append(_header("Last-Event-ID", resumes))
     codes = refusals(verb)
@@ -176,7 +159,7 @@ def _message() -> Schema:
     }
     ended = {"event": {"const": "watchEnded"}, "data": data("WatchEnded")}
     return {
-        "oneOf": [
+        "anyOf": [
             {"type": "object", "properties": happened, "required": ["id", "data"]},
             {"type": "object", "properties": ended, "required": ["event", "data"]},
         ]
