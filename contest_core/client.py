@@ -12,11 +12,12 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
 
+from contest_core import foreign
 from contest_core.errors import (
     ContestError,
     InvalidDescriptor,
@@ -298,7 +299,7 @@ class Contest:
 
 def _decoded(answer: bytes, verb: str, kind: ResponseType, data: type[D]) -> Response[D]:
     try:
-        envelope = msgspec.json.decode(answer, type=_Envelope)
+        envelope = foreign.decoded(answer, _Envelope)
         if envelope.msg is not None:
             raise error_from_wire(envelope.code, envelope.msg)
         error = None
@@ -307,8 +308,8 @@ def _decoded(answer: bytes, verb: str, kind: ResponseType, data: type[D]) -> Res
         if error is not None and envelope.data == _NULL:
             # Beside an error even the zero values may be missing.
             envelope.data = _ZEROS[kind]
-        decoded = msgspec.json.decode(envelope.data, type=data)
-    except msgspec.MsgspecError as wrong:
+        decoded = foreign.decoded(envelope.data, data)
+    except ValueError as wrong:
         raise ContestError(f"the server's answer to {verb} is not Contest's: {wrong}") from None
     if isinstance(error, InvalidDescriptor):
         error.findings = tuple(getattr(decoded, "findings", None) or ())
@@ -388,11 +389,11 @@ def _no_client(scheme: str, plugins: Plugins) -> str:
 
 def _event(message: bytes) -> JobEvent | Gap:
     try:
-        decoded: dict[str, Any] = msgspec.json.decode(message, type=dict[str, msgspec.Raw])
-        if "Gap" in decoded:
-            return msgspec.json.decode(decoded["Gap"], type=Gap)
-        return msgspec.json.decode(decoded["Event"], type=JobEvent)
-    except (msgspec.MsgspecError, KeyError) as wrong:
+        found = foreign.decoded(message, dict[str, msgspec.Raw])
+        if "Gap" in found:
+            return foreign.decoded(found["Gap"], Gap)
+        return foreign.decoded(found["Event"], JobEvent)
+    except (ValueError, KeyError) as wrong:
         raise ContestError(f"a message of the server's watch is not Contest's: {wrong}") from None
 
 

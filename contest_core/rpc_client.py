@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from contest_core.errors import ERRORS, ConnectionLost, ContestError, error_from_wire
+from contest_core.foreign import decoded
 from contest_core.watch import beginning, is_from_now
 
 MAX_UNREAD: Final = 1000
@@ -98,8 +99,11 @@ class Feed:
         return self._last
 
     def cursor(self) -> str:
-        """Of the last that was read."""
-        last = msgspec.json.decode(self._last, type=_Item)
+        """Of the last that was read. Raises `ContestError` where it is no event of Contest's."""
+        try:
+            last = decoded(self._last, _Item)
+        except ValueError as wrong:
+            raise ContestError(f"a message of the server's watch is not Contest's: {wrong}") from None
         return (last.event or last.gap or _At()).cursor
 
 

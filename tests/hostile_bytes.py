@@ -331,3 +331,154 @@ def frame(
         repeated = mask * (len(payload) // 4 + 1)
         payload = mask + bytes(a ^ b for a, b in zip(payload, repeated, strict=False))
     return head + payload
+
+
+# --- answers
+
+_TIMES = {"StartTime": "2026-11-26T04:35:13.958491Z", "EndTime": None}
+_STEP = {"JobID": 1, "RunID": 1, "TestName": "test", "TestStepName": "Echo", "TestStepLabel": "say"}
+_AT = {**_STEP, "Target": {"ID": "a", "FQDN": "a.lab"}, "InTime": _TIMES["StartTime"], "OutTime": None}
+_TEST = {
+    "JobID": 1,
+    "RunID": 1,
+    "TestName": "test",
+    "TestStepStatuses": [{**_STEP, "Events": None, "TargetStatuses": [_AT]}],
+    "TargetStatuses": [{**_AT, "Error": "no", "Events": [], "Blame": "test"}],
+}
+_RUN = {"JobID": 1, "RunID": 1, "StartTime": _TIMES["StartTime"], "TestStatuses": [_TEST]}
+_REPORT = {
+    "JobID": 1,
+    "RunID": 1,
+    "ReporterName": "x",
+    "ReportTime": "2026-11-26T04:35:13Z",
+    "Success": True,
+    "Data": [1],
+}
+_STATUS = {
+    "Name": "job",
+    "State": "JobStateCompleted",
+    "StateErrMsg": "",
+    **_TIMES,
+    "RunStatus": _RUN,
+    "RunStatuses": [_RUN],
+    "JobReport": {"JobID": 1, "RunReports": [[_REPORT]], "FinalReports": None},
+    "Verdict": "passed",
+}
+_ENTRY = {
+    "JobID": 3,
+    "Name": "job",
+    "State": "JobStateCompleted",
+    "Verdict": "failed",
+    "Flaky": False,
+    "Requestor": "me",
+    "Principal": None,
+    "Tags": ["x"],
+    **_TIMES,
+}
+_OFFERS = ["list", "status", "status.events", "status.target", "validate", "watch", "start.start_key"]
+
+
+def envelopes() -> list[dict[str, Any]]:
+    """What a server answers to the verbs, as HTTP has it."""
+
+    def answer(kind: str, data: Any, **more: Any) -> dict[str, Any]:
+        return {"ServerID": "lab", "Type": f"ResponseType{kind}", "Data": data, "Error": None, **more}
+
+    finding = {"Severity": "error", "Code": "x", "Path": "/JobName", "Message": "no", "Nearest": "JobName"}
+    return [
+        answer("Version", {"Version": 5, "Capabilities": _OFFERS}),
+        answer("Status", {"Status": _STATUS}),
+        answer("Status", {"Status": None}, Error="no such job", Code="unknown_job"),
+        answer("List", {"JobIDs": [3], "Jobs": [_ENTRY], "Cursor": "1.a.b.jobs.3"}),
+        answer("Start", {"JobID": 0, "Findings": [finding]}, Error="no", Code="invalid_descriptor"),
+        answer("Validate", {"Findings": [finding]}),
+        {"Msg": "come back later", "Code": "too_many_requests"},
+    ]
+
+
+EVENTS = [
+    {
+        "SequenceID": number,
+        "EmitTime": "2026-11-26T04:35:13.970943Z",
+        "Header": {
+            "JobID": 1,
+            "RunID": run,
+            "TestName": test,
+            "TestAttempt": run and 0,
+            "TestStepLabel": None,
+        },
+        "Data": {"Target": test and {"ID": "a"}, "EventName": name, "Payload": {"RunID": 1}},
+        "Cursor": f"1.a.b.1.{number}",
+    }
+    for number, (run, test, name) in enumerate(
+        [(None, None, "JobStateStarted"), (1, "test", "TargetIn"), (None, None, "JobStateCompleted")], 1
+    )
+]
+ITEMS = [{"Event": event} for event in EVENTS] + [{"Gap": {"Missed": 7, "Cursor": "1.a.b.1.9"}}]
+
+
+def http_answers() -> list[bytes]:
+    """The envelopes as HTTP carries them, and what else may come: chunks, a redirect, a page."""
+    found = []
+    for envelope in envelopes():
+        body = json.dumps(envelope).encode()
+        head = b"HTTP/1.1 %d OK\r\nServer: x\r\nContent-Type: application/json\r\n" % (
+            429 if "Msg" in envelope else 200
+        )
+        found += [
+            head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body),
+            head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body),
+            head + b"Connection: close\r\n\r\n" + body,
+        ]
+    found.append(
+        b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"
+    )
+    found.append(
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08<html>"
+    )
+    return found
+
+
+def event_streams() -> list[bytes]:
+    """Watches over HTTP."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
+    items = b"".join(
+        b"id: x.%d\ndata: %b\n\n" % (number, json.dumps(item).encode()) for number, item in enumerate(ITEMS)
+    )
+    ended = b'event: watchEnded\ndata: {"Cursor":"1.a.b.1.9","Error":"it ends","Code":"interrupted"}\n\n'
+    begun = b"retry: 10\n: hello\nid: 1.a.b.1.0\n\n"
+    return [head + begun + items + ended, head + begun.replace(b"\n", b"\r\n") + items, head + items + ended]
+
+
+def rpc_answers() -> list[bytes]:
+    """Answers and notifications, with the numbers that a client's first requests have."""
+    found: list[Any] = []
+    for number in (1, 2, 3):
+        found += [{"jsonrpc": "2.0", "id": number, "result": envelope} for envelope in envelopes()]
+        found.append(
+            {
+                "jsonrpc": "2.0",
+                "id": number,
+                "result": {"ServerID": "lab", "Data": {"Subscription": 1, "Cursor": "1.a.b.1.0"}},
+            }
+        )
+        data = {
+            "Code": "unknown_job",
+            "ServerID": "lab",
+            "Type": "ResponseTypeStatus",
+            "Data": {"Status": None},
+        }
+        found.append(
+            {"jsonrpc": "2.0", "id": number, "error": {"code": -32011, "message": "no", "data": data}}
+        )
+    found.append({"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "what?"}})
+    for item in ITEMS:
+        found.append({"jsonrpc": "2.0", "method": "event", "params": {"Subscription": 1, **item}})
+    found.append(
+        {
+            "jsonrpc": "2.0",
+            "method": "watchEnded",
+            "params": {"Subscription": 1, "Cursor": "x", "Error": "no", "Code": "y"},
+        }
+    )
+    return [json.dumps(message).encode() for message in found]

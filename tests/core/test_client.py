@@ -184,7 +184,13 @@ async def test_findings_of_a_refused_descriptor_reach_the_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"<html>", b"[]", b'"x"', b'{"Type":"ResponseTypeStart"}', b'{"Data":{"JobID":"x"}}']
+    "answer",
+    [
+        *(b"", b"<html>", b"[]", b'"x"', b'{"Type":"ResponseTypeStart"}', b'{"Data":{"JobID":"x"}}'),
+        b'{"ServerID":"\xff","Data":{"JobID":1}}',
+        b'{"Data":{"JobID":1,"Warnings":[{"Severity":"\xff"}]}}',
+        b'{"Data":' + b"[" * 100_000,
+    ],
 )
 async def test_what_is_no_answer_of_contests_says_so(answer: bytes) -> None:
     contest, _ = over(answer)
@@ -220,7 +226,13 @@ async def test_a_watch_gives_events_and_gaps() -> None:
     assert client.asked[0] == ("watch", {"requestor": "me", "jobID": 1, "since": "c0"})
 
 
-@pytest.mark.parametrize("message", [b'{"Other":1}', b'{"Event":{}}', b"<html>"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        *(b'{"Other":1}', b'{"Event":{}}', b"<html>", b'{"Gap":{"Missed":1,"Cursor":"\xff"}}'),
+        b'{"Event":' + b"[" * 100_000,
+    ],
+)
 async def test_a_message_of_a_watch_that_is_neither_is_not_contests(message: bytes) -> None:
     async with Contest(Canned(events=(message,)), ClientOptions()).watch() as watch:
         with pytest.raises(ContestError, match="a message of the server's watch is not Contest's"):

@@ -141,6 +141,7 @@ async def test_a_contests_400_in_plain_text_is_an_answer() -> None:
             "not answered by a Contest server",
         ),
         (http("200 OK", b"[1]"), "not answered by a Contest server"),
+        (http("200 OK", b'{"x":' + b"[" * 100_000), "not answered by a Contest server"),
         (http("400 Bad Request", b"Only POST requests are supported"), "not answered by a Contest server"),
     ],
 )

@@ -156,6 +156,9 @@ async def test_a_contest_has_no_watch() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
         b'HTTP/1.1 200 OK\r\nContent-Length: 26\r\n\r\n{"ServerID":"","Data":null}'[:-1] + b"}",
         b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: https://login.example/\r\n\r\n",
+        b'HTTP/1.1 400 No\r\nContent-Length: 9\r\n\r\n{"Msg":5}',
+        b'HTTP/1.1 400 No\r\nContent-Length: 11\r\n\r\n{"Msg":"\xff"}',
+        b"HTTP/1.1 400 No\r\n\r\n" + b'{"Msg":' + b"[" * 100_000,
     ],
 )
 async def test_what_is_no_contest_is_told_apart(answer: bytes) -> None:
@@ -179,6 +182,9 @@ async def test_a_server_that_is_not_there_is_unreachable(serve: Any) -> None:
         b'data: {"Event":{}}\n\n',
         b'data: {"Event":{}}\n\nevent: watchEnded\ndata: {"Cursor":"1"}',
         b"event: watchEnded\ndata: nonsense\n\n",
+        b'event: watchEnded\ndata: {"Error":"\xff"}\n\n',
+        b"id: \xff\n\n",
+        b"event: watchEnded\ndata: " + b"[" * 100_000 + b"\n\n",
     ],
 )
 async def test_a_stream_that_breaks_before_its_end_is_a_lost_connection(body: bytes) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlencode
 
@@ -24,6 +24,7 @@ from contest_core.errors import (
     Unsupported,
     error_from_wire,
 )
+from contest_core.foreign import decoded
 from contest_core.network import is_loopback, parts_of, system_words
 from contest_core.verbs import VERBS
 from contest_core.watch import beginning, is_from_now
@@ -146,7 +147,10 @@ class HttpClient(Client):
     def _refusal(self, url: str, response: httpx2.Response, answer: bytes) -> ContestError:
         if answer.startswith(_ONLY_POST):
             return Unsupported(what="watch", by=f"{self._address}, which is a ConTest")
-        error = msgspec.json.decode(answer, type=_Refusal).as_error() if _is_contest(answer) else None
+        error = None
+        if _is_contest(answer):
+            with suppress(ValueError):
+                error = decoded(answer, _Refusal).as_error()
         return error or self._foreign(url.partition("?")[0], response, answer)
 
     async def _items(self, response: httpx2.Response, *, from_now: bool) -> AsyncGenerator[bytes, None]:
@@ -157,7 +161,7 @@ class HttpClient(Client):
                     messages = stream.feed(part)
                     if from_now and stream.begins:
                         from_now = False
-                        yield beginning(stream.begins.decode())
+                        yield beginning(self._text(stream.begins))
                     for message in messages:
                         if message.kind == b"watchEnded":
                             self._ended(message)
@@ -166,10 +170,17 @@ class HttpClient(Client):
                             yield message.data
         raise ConnectionLost(address=self._address, reason="it ended in the middle of a watch")
 
+    def _text(self, cursor: bytes) -> str:
+        try:
+            return cursor.decode()
+        except UnicodeDecodeError:
+            reason = "the beginning of a watch is not Contest's"
+            raise ConnectionLost(address=self._address, reason=reason) from None
+
     def _ended(self, message: Message) -> None:
         try:
-            error = msgspec.json.decode(message.data, type=_Refusal).as_error()
-        except msgspec.DecodeError:
+            error = decoded(message.data, _Refusal).as_error()
+        except ValueError:
             reason = "the end of a watch is not Contest's"
             raise ConnectionLost(address=self._address, reason=reason) from None
         if error is not None:
@@ -271,8 +282,8 @@ def _text(value: object) -> str:
 
 def _is_contest(answer: bytes) -> bool:
     try:
-        found = msgspec.json.decode(answer, type=_Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        found = decoded(answer, _Answer)
+    except ValueError:
         return False
     return found.server_id is not UNSET or found.msg is not UNSET
 

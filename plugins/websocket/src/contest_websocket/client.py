@@ -15,6 +15,7 @@ import msgspec
 
 from contest_core.client import Client, ClientOptions
 from contest_core.errors import ContestError, Unreachable, error_from_wire
+from contest_core.foreign import decoded
 from contest_core.network import is_loopback, parts_of, system_words
 from contest_core.rpc_client import watching
 from contest_websocket.link import Link
@@ -104,8 +105,8 @@ class _Refusal(msgspec.Struct, rename="pascal"):
 def _refused(address: str, error: InvalidStatus) -> ContestError:
     response = error.response
     try:
-        told = msgspec.json.decode(response.body, type=_Refusal)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        told = decoded(response.body, _Refusal)
+    except ValueError:
         words = " ".join(bytes(response.body[:200]).decode("utf-8", "replace").split())[:80]
         status = f"{response.status_code} {response.reason_phrase}"
         reason = f"no websocket is served there: it answers {status}, {words!r}"
