@@ -27,6 +27,7 @@ from contest_core import (
     Watch,
 )
 from contest_core.errors import ConnectionLost, ContestError, Repeat, Unreachable
+from contest_core.foreign import decoded
 from contest_relay.answered import told
 from contest_relay.asked import parameters_of
 from contest_relay.far import PAUSES, Far
@@ -64,6 +65,9 @@ class FarWatch(Watch):
         self._message = message
         self._since = message.since
         """Of what was read last."""
+        if message.job_id is not None and message.since == Cursor(""):
+            # What `cursor` says before the first event of a job: where that begins, nobody over there tells.
+            self._since = None
         self._can_resume = True
         self._items: deque[JobEvent | Gap] = deque()
         self._changed = asyncio.Event()
@@ -177,8 +181,8 @@ class FarWatch(Watch):
     async def _decoded(self, messages: AsyncIterator[bytes]) -> AsyncIterator[JobEvent | Gap]:
         async for message in messages:
             try:
-                item = msgspec.json.decode(message, type=_Item)
-            except msgspec.MsgspecError as wrong:
+                item = decoded(message, _Item)
+            except ValueError as wrong:
                 raise ContestError(f"what {self._far.address} tells is no event: {wrong}") from None
             if (found := item.event or item.gap) is not None:
                 yield found
