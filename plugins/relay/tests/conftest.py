@@ -231,7 +231,7 @@ class Bare:
                 answer = self.answer(verb, self.asked.count(verb))
             if answer is None:
                 return
-            body = json.dumps(answer[1]).encode()
+            body = answer[1] if isinstance(answer[1], bytes) else json.dumps(answer[1]).encode()
             writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%b" % (answer[0], len(body), body))
 
 

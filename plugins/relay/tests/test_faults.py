@@ -117,7 +117,13 @@ async def test_what_was_lost_may_have_happened_though_nobody_is_there_any_more(k
 
 
 @pytest.mark.parametrize(
-    "answer", [(200, {"ServerID": "x", "Error": 7}), (502, "<html>"), (200, {"Msg": 7}), (200, [])], ids=str
+    "answer",
+    [
+        *((200, {"ServerID": "x", "Error": 7}), (502, "<html>"), (200, {"Msg": 7}), (200, [])),
+        (200, b'{"ServerID":"x","Data":{"JobIDs":["\xff"]}}'),
+        (200, b'{"ServerID":"x","Data":' + b"[" * 100_000),
+    ],
+    ids=lambda answer: str(answer)[:40],
 )
 async def test_what_is_no_answer_of_contests_says_so(kit: Any, answer: Any) -> None:
     bare = kit.Bare(lambda _, __: answer)

@@ -6,7 +6,6 @@ the way, is told from here: what the other server says of *its* caller is about 
 
 from __future__ import annotations
 
-import msgspec
 from msgspec import Raw, Struct, field
 
 from contest_core import (
@@ -23,6 +22,7 @@ from contest_core import (
     Unsupported,
 )
 from contest_core.errors import error_from_wire
+from contest_core.foreign import decoded
 
 NULL = Raw(b"null")
 
@@ -56,8 +56,11 @@ class Envelope(Struct, rename="pascal"):
 def read(answer: bytes, *, verb: str, address: str) -> Envelope:
     """The answer's envelope. Raises a `ContestError` for what is none of Contest's."""
     try:
-        return msgspec.json.decode(answer, type=Envelope)
-    except msgspec.MsgspecError as wrong:
+        # Its data goes on as it came.
+        if not answer.isascii():
+            answer.decode()
+        return decoded(answer, Envelope)
+    except ValueError as wrong:
         raise ContestError(f"what {address} answers to {verb} is not Contest's: {wrong}") from None
 
 
@@ -68,8 +71,8 @@ class _Findings(Struct):
 def _findings(data: Raw) -> tuple[Finding, ...]:
     """For a program that asks; on the wires they go as they came."""
     try:
-        return msgspec.json.decode(data, type=_Findings).findings or ()
-    except msgspec.MsgspecError:
+        return decoded(data, _Findings).findings or ()
+    except ValueError:
         return ()
 
 

@@ -15,7 +15,6 @@ import time
 from random import randrange
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 from msgspec import Struct, field
 
 from contest_core import (
@@ -28,6 +27,7 @@ from contest_core import (
     Unreachable,
 )
 from contest_core.client import client_class
+from contest_core.foreign import decoded
 from contest_core.offer import Offer
 from contest_core.reconnecting import Reconnecting
 from contest_relay.answered import read, told
@@ -199,7 +199,10 @@ class Far:
         envelope = read(await self.client.call("version", {}), verb="version", address=self.address)
         if error := envelope.unread() or envelope.refusal():
             raise error
-        version = msgspec.json.decode(envelope.data, type=_Version)
+        try:
+            version = decoded(envelope.data, _Version)
+        except ValueError as wrong:
+            raise ContestError(f"{self.address} is no Contest server: {wrong}") from None
         if version.version != CURRENT_API_VERSION:
             reason = f"it speaks version {version.version} of the API, and not {CURRENT_API_VERSION}"
             raise Unavailable(what=self.address, reason=reason)
