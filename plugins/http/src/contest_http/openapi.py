@@ -114,8 +114,12 @@ def _operation(verb: Verb) -> Schema:
         "summary": verb.summary,
         "parameters": _headers(),
         "requestBody": {"content": content, "required": verb.needs_requestor},
-        "responses": {"200": _ok(answer(verb), "The job manager's answer."), **_responses()},
+        "responses": {"200": _ok(_answered(verb), "The job manager's answer."), **_responses()},
     }
+
+
+def _answered(verb: Verb) -> Schema:
+    return {"$ref": f"#/components/schemas/{verb.name.capitalize()}Response"}
 
 
 # --- what GET finds
@@ -234,7 +238,12 @@ def _header(name: str, about: str) -> dict[str, Any]:
 
 def _schemas(capabilities: Collection[str]) -> Schema:
     codes = [code for code, row in ERRORS.items() if row.http not in (None, 200)]
-    made = {**components(capabilities), "Unread": unread(codes)}
+    answers = {
+        f"{verb.name.capitalize()}Response": answer(verb)
+        for verb in offered(capabilities)
+        if verb.name != "watch"
+    }
+    made = {**answers, **components(capabilities), "Unread": unread(codes)}
     if "watch" not in capabilities:
         return made
     # What answers `watch` is a number on JSON-RPC only.
