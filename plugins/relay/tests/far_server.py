@@ -1,14 +1,15 @@
-"""A process of servers with jobs, one at a time: `open SCHEME DIRECTORY` is answered with an address, `close` with `closed`.
+"""A process of servers with jobs, one at a time; the kit looks for what a job manager leaves in its own process.
 
-They are in another process because the kit looks for what a job manager leaves in this one.
+`open SCHEME DIRECTORY` is answered with an address, `close` with `closed`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 
 class FarServers:
@@ -34,20 +35,12 @@ class FarServers:
     def _say(self, words: str) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(words, file=self._process.stdin, flush=True)
+        say(words, self._process.stdin)
         return self._process.stdout.readline().strip()
-
-
-def main() -> None:
-    import asyncio
-
-    asyncio.run(serve())
 
 
 async def serve() -> None:
     """Until the input ends."""
-    import asyncio
-
     from contest_core import ServerOptions, open_server
     from contest_core.settings import Duration
     from contest_http.listener import HttpListener
@@ -63,10 +56,16 @@ async def serve() -> None:
         options = ServerOptions(directory=Path(directory), server_id="kit", event_timeout=10)
         door = kind(kind.Settings(port=0))
         async with open_server(manager, listeners={"door": door}, options=options) as server:
-            print(server.addresses["door"][0], flush=True)
+            say(server.addresses["door"][0], sys.stdout)
             await asyncio.to_thread(sys.stdin.readline)
-        print("closed", flush=True)
+        say("closed", sys.stdout)
+
+
+def say(words: str, to: IO[str]) -> None:
+    """One line, at once."""
+    to.write(words + "\n")
+    to.flush()
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(serve())
