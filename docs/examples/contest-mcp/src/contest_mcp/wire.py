@@ -10,15 +10,13 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
+from typing import Any
 
 import anyio
 import mcp_types as types
 from mcp.shared.message import SessionMessage
 
 from contest_core.standard_streams import stdout_diverted
-
-_NEWLINE: Final = b"\n"
 
 
 @contextmanager
@@ -78,7 +76,7 @@ class Wire:
         """Writes what the library answers until it has no more to say."""
         async for message in self._from_server:
             line = message.message.model_dump_json(by_alias=True, exclude_unset=True).encode()
-            self._writer.writelines([line, _NEWLINE])
+            self._writer.write(line + b"\n")
             try:
                 await self._writer.drain()
             except ConnectionError:

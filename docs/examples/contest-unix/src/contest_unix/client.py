@@ -88,7 +88,7 @@ class UnixClient(Client):
         number, message, pending = self._calls.begin(method, parameters)
         try:
             async with asyncio.timeout(self._options.timeout):
-                self._writer.writelines([message, b"\n"])
+                self._writer.write(message + b"\n")
                 with suppress(ConnectionError):  # the reader hears of it, too
                     await self._writer.drain()
                 await pending.answer

@@ -77,6 +77,8 @@ class Connection:
             finally:
                 session.cancel()
                 await session.aclose()
+        except OSError as error:
+            self._context.log.debug("a connection broke: %s", error)
         finally:
             self._writer.transport.abort()
             with suppress(OSError):
@@ -170,7 +172,8 @@ class Connection:
 
     async def _send(self, message: bytes) -> None:
         """Called by the session. Returns when there is room for more; raises `OSError` where the peer is gone."""
-        self._writer.writelines([message, b"\n"])
+        # Not `writelines`, which before Python 3.12.9 and 3.13.2 leaves flow control out (CVE-2024-12254).
+        self._writer.write(message + b"\n")
         try:
             async with asyncio.timeout(self._settings.write_timeout.seconds):
                 await self._writer.drain()
