@@ -51,12 +51,14 @@ class Tries:
         """Awaits an answer as long as there is time. Raises `AnswerTimeout`."""
         from asyncio import timeout  # brings asyncio, which `contest --help` does without
 
-        seconds = self._options.timeout + SLACK
+        left = self._options.timeout
+        if not self._first:
+            left = min(left, self._until - now())
         try:
-            async with timeout(seconds if self._first else min(seconds, self._until - now())):
+            async with timeout(left + SLACK):
                 return await asked
         except TimeoutError:
-            raise AnswerTimeout(seconds=self._options.timeout, verb=verb, reads=reads) from None
+            raise AnswerTimeout(seconds=round(left, 2), verb=verb, reads=reads) from None
 
     async def wait(self, error: ContestError) -> None:
         """Returns when it is time to ask again; raises the error where that is not safe, or the patience is over."""
