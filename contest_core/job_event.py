@@ -71,5 +71,6 @@ class Gap(Struct, frozen=True, kw_only=True, rename=wire_name):
     """Events that a reader will not see: they were pruned, or it was too slow."""
 
     missed: int | None
-    """How many; null in the feed of all jobs, where it is not known."""
+    """How many; null in the feed of all jobs, where it is not known. 0 is none: it says where the watch begins."""
     cursor: str
+    """Where a watch that saw this gap resumes; empty where a client does not know, who saw nothing before a loss."""
