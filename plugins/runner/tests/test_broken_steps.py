@@ -19,7 +19,7 @@ from msgspec import Struct
 from contest_core import Duration, Finding, Secret, Severity
 from contest_core.testing import case as running
 from contest_runner.step import AllTargetsStep, Arrival, Expanded, OnInterrupt, Step, TargetFailed, ThreadStep
-from contest_runner.testing import StepSuite, step_place
+from contest_runner.testing import StepSuite, part_place
 
 CASES = [name for name in dir(StepSuite) if name.startswith("test_")]
 
@@ -367,7 +367,7 @@ def test_a_broken_step_fails_its_case(
     broken: Broken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "_AWAY", 0.3)
-    monkeypatch.setattr(step_place, "PATIENCE", 1.0)
+    monkeypatch.setattr(part_place, "PATIENCE", 1.0)
     suite: Any = type("Held", (Held,), {"step": broken.step, **broken.suite})()
     with pytest.raises((AssertionError, pytest.fail.Exception, TypeError, AttributeError)) as caught:
         getattr(suite, broken.case)(tmp_path)

@@ -4,72 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
-from unittest.mock import patch
+from typing import Any, Final
 
 from contest_core.job_manager import Termination
 from contest_runner.step import BaseStep
 from contest_runner.store import EventRow
-from contest_runner.testing.lab import Json, Lab, Serving, eventually, simple, step
+from contest_runner.testing.lab import Json, Serving, simple, step
+from contest_runner.testing.part_place import NAME, Complaints, PartPlace, until
 from contest_runner.testing.watched import Notes, watched
-
-PATIENCE = 10.0
-"""Seconds to wait for anything that has to happen."""
-
-NAME: Final = "tested"
-"""Of the step in jobs, and its label."""
 
 RUNNER_EVENTS: Final = frozenset({"TargetIn", "TargetOut", "TargetErr", "VariableEmitted"})
 """Events of a target that the runner makes."""
 
 
-class Complaints(Protocol):
-    """What was logged as an error while a case ran."""
-
-    expected: bool
-
-
-class StepPlace:
+class StepPlace(PartPlace):
     """One case's directory, and the servers that it opens there."""
 
     def __init__(self, tested: type[BaseStep[Any]], directory: Path, complaints: Complaints) -> None:
         self.notes = Notes()
-        self.lab = Lab(directory / "store")
-        self._step = watched(tested, self.notes)
-        self._complaints = complaints
-        self._temporary = directory / "temporary"
-        for folder in (self.lab.folder, self._temporary):
-            folder.mkdir()
-
-    def expect_errors(self) -> None:
-        """What Contest logs as an error in this case is meant to be."""
-        self._complaints.expected = True
+        super().__init__("steps", watched(tested, self.notes), directory, complaints)
 
     @asynccontextmanager
     async def serve(
         self, *, at_exit: Termination = Termination.CANCEL, **settings: Any
     ) -> AsyncIterator[Serving]:
-        """A server that knows the step; `settings` are the job manager's. Nothing is left in the temporary folder."""
-        with self.lab, self._elsewhere(), self.notes.of_saved():
-            self.lab.step(NAME, self._step)
-            async with self.lab.server(at_exit=at_exit, **settings) as serving:
+        """A server that knows the step; `settings` are the job manager's."""
+        with self.notes.of_saved():
+            async with super().serve(at_exit=at_exit, **settings) as serving:
                 yield serving
-        self.lab.forget("steps", NAME)
-        left = sorted(path.name for path in self._temporary.iterdir())
-        assert not left, f"it left in the temporary folder: {', '.join(left)}"
-
-    @contextmanager
-    def _elsewhere(self) -> Iterator[None]:
-        """Temporary files, of processes too, are made in a folder of this case."""
-        temporary = str(self._temporary)
-        with patch.dict(os.environ, {"TMPDIR": temporary}), patch.object(tempfile, "tempdir", temporary):
-            yield
 
     def job(
         self, parameters: Mapping[str, Any], targets: Iterable[str | Json] = ("t1",), **more: Any
@@ -101,14 +67,6 @@ class StepPlace:
     async def variables(self, serving: Serving, job_id: int) -> list[EventRow]:
         """The events that tell of variables."""
         return [row for row in await serving.events(job_id) if row.name == "VariableEmitted"]
-
-
-async def until(holds: Callable[[], Any], what: str) -> None:
-    """Waits until something holds."""
-    try:
-        await eventually(holds, what, seconds=PATIENCE)
-    except TimeoutError as error:
-        raise AssertionError(f"not within {PATIENCE:g} s: {what}") from error
 
 
 @contextmanager

@@ -23,7 +23,7 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from contest_core import Blame, Finding, InvalidDescriptor, JobState, Secret, Verdict
+from contest_core import Blame, JobState, Secret, Verdict
 from contest_core.job_manager import Termination
 from contest_core.settings import dec_hook
 from contest_core.testing.case import case
@@ -32,7 +32,8 @@ from contest_runner.descriptor_schema import parameters_schema
 from contest_runner.step import BaseStep, OnInterrupt
 from contest_runner.store import EventRow
 from contest_runner.testing.lab import Json, Serving, last_statuses
-from contest_runner.testing.step_place import Complaints, Heard, StepPlace, heartbeat, until
+from contest_runner.testing.part_place import Complaints, refused_at, until
+from contest_runner.testing.step_place import Heard, StepPlace, heartbeat
 
 MANY = tuple(f"t{number}" for number in range(1, 26))
 
@@ -135,12 +136,7 @@ class StepSuite:
             pytest.skip("the suite has no `refused`")
         async with place.serve() as serving:
             for name, parameters in self.refused.items():
-                with pytest.raises(InvalidDescriptor) as caught:
-                    await serving.start(place.job(parameters))
-                findings = caught.value.findings
-                there = [finding for finding in findings if _is_of(finding, name)]
-                assert there, f"{name} is refused at its place; found was only {findings}"
-                assert all(finding.message.strip() for finding in there), "a refusal says why"
+                await refused_at(serving, place.job(parameters), "parameters", name)
         assert place.notes.entered == []
 
     # --- what it is given
@@ -311,12 +307,6 @@ class StepSuite:
 def _variable(row: EventRow) -> str:
     name: str = json.loads(row.payload or "{}")["Name"]
     return name
-
-
-def _is_of(finding: Finding, parameter: str) -> bool:
-    """Whether a finding is of this parameter; of one that is missing there is no place but that of all."""
-    missing = finding.path.endswith("/parameters") and parameter in finding.message
-    return missing or f"/parameters/{parameter}" in finding.path
 
 
 def _template(value: Any) -> Any:
