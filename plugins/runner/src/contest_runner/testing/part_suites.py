@@ -225,10 +225,14 @@ class TargetManagerSuite(_PartSuite):
         async with place.serve() as serving:
             holder = await self._held(serving)
             job_id = await serving.start(self._job(step("echo", text="x")))
-            status = await serving.until(job_id, lambda status: status.get("Waiting"), "it waits")
-            waits = {each["ID"]: each["HeldBy"] for each in status["Waiting"]["Targets"]}
-            assert waits
-            assert set(waits.values()) == {holder}
+            found: list[Any] = []
+
+            async def waits() -> bool:
+                found[:] = [(await serving.status(job_id)).get("Waiting")]
+                return found != [None]
+
+            await until(waits, "it waits, and says so")
+            assert {each["HeldBy"] for each in found[0]["Targets"]} == {holder}
             await serving.stop(holder)
             assert (await serving.ended(job_id))["Verdict"] == Verdict.PASSED
 
