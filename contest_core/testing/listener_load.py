@@ -94,6 +94,8 @@ class LoadCases(Transport):
     @case
     async def test_deep_nesting_is_answered(self, place: Place, depth: int) -> None:
         """As by the reference, and without a traceback."""
+        if self.max_request is not None:
+            depth = min(depth, self.max_request // 3)
         descriptor = '{"JobName": "deep", "Deep": ' + "[" * depth + "]" * depth + "}"
         async with place.serve() as world, place.reference() as reference:
             answer = await world.ask("start", jobDesc=descriptor)

@@ -17,7 +17,7 @@ class TestUnix(TransportSuite):
     """Every case is a promise."""
 
     tokens = False
-    max_request = 1024 * 1024
+    max_request = 64 * 1024
     read_timeout = 0.3
 
     def listener(self, directory: Path) -> Listener:
