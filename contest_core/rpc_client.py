@@ -68,6 +68,8 @@ class Feed:
         """The cursor where it begins; empty where the server does not say."""
         self.full = False
         """It has taken as many as it takes, and passes over the others."""
+        self.on_full: Callable[[], None] = _nothing
+        """Called once, when it is."""
         self.ended = False
         self.error: ContestError | None = None
         self._items: deque[bytes] = deque()
@@ -76,11 +78,14 @@ class Feed:
 
     def put(self, item: bytes) -> None:
         """One event or gap has come."""
-        if len(self._items) >= MAX_UNREAD:
-            self.full = True
-        if not self.full:
+        if self.full:
+            return
+        if len(self._items) < MAX_UNREAD:
             self._items.append(item)
             self._changed.set()
+        else:
+            self.full = True
+            self.on_full()
 
     def end(self, error: ContestError | None) -> None:
         """No more will come."""
@@ -197,7 +202,8 @@ async def watching(
     calls: Calls, ask: Ask, parameters: Mapping[str, object]
 ) -> AsyncIterator[AsyncIterator[bytes]]:
     """What `Client.watch` is over JSON-RPC. Raises the refusal when entered."""
-    feed = await _subscribe(ask, parameters)
+    subscription = _Subscription(calls, ask)
+    feed = await subscription.to(parameters)
 
     async def items() -> AsyncIterator[bytes]:
         nonlocal feed
@@ -209,29 +215,64 @@ async def watching(
             if not feed.full:
                 break
             # It was read too slowly to be kept here: the server has it all.
-            await _unsubscribe(calls, ask, feed)
-            feed = await _subscribe(ask, {**parameters, "since": feed.cursor()})
+            await subscription.leave()
+            feed = await subscription.to({**parameters, "since": feed.cursor()})
         if feed.error is not None:
             raise feed.error
 
     try:
         yield items()
     finally:
-        await _unsubscribe(calls, ask, feed)
+        await subscription.leave()
 
 
-async def _subscribe(ask: Ask, parameters: Mapping[str, object]) -> Feed:
-    pending = await ask("watch", parameters)
-    if pending.feed is None:
-        raise _refusal_of(pending.answer.result())
-    return pending.feed
+class _Subscription:
+    """The subscription of one watch.
+
+    When its feed is full it is left at once: else the server would send all the rest for nothing.
+    """
+
+    def __init__(self, calls: Calls, ask: Ask) -> None:
+        self._calls = calls
+        self._ask = ask
+        self._feed: Feed | None = None
+        self._leaving: asyncio.Task[None] | None = None
+
+    async def to(self, parameters: Mapping[str, object]) -> Feed:
+        """Subscribes. Raises the refusal."""
+        pending = await self._ask("watch", parameters)
+        if pending.feed is None:
+            raise _refusal_of(pending.answer.result())
+        self._feed = pending.feed
+        self._feed.on_full = self._leave_soon
+        if self._feed.full:
+            self._leave_soon()
+        return self._feed
+
+    async def leave(self) -> None:
+        """Ends the subscription, if there is one."""
+        leaving, self._leaving = self._leaving, None
+        if leaving is None:
+            await self._leave()
+        elif not leaving.done():
+            await asyncio.wait([leaving])
+
+    def _leave_soon(self) -> None:
+        # No task group: `leave` waits for it, and `ask` bounds it.
+        self._leaving = asyncio.get_running_loop().create_task(self._leave())
+
+    async def _leave(self) -> None:
+        feed, self._feed = self._feed, None
+        if feed is None:
+            return
+        self._calls.forget(feed)
+        if not feed.ended:
+            with suppress(ContestError):
+                await self._ask("unwatch", {"subscription": feed.subscription})
 
 
-async def _unsubscribe(calls: Calls, ask: Ask, feed: Feed) -> None:
-    calls.forget(feed)
-    if not feed.ended:
-        with suppress(ContestError):
-            await ask("unwatch", {"subscription": feed.subscription})
+def _nothing() -> None:
+    pass
 
 
 def _refusal_of(envelope: bytes) -> ContestError:
