@@ -16,7 +16,7 @@ from contest_core.errors import ERRORS, ContestError, Refusal, RequestError, Ser
 from contest_core.plugins import load_plugins
 from contest_core.testing import ClientSuite, JobManagerSuite, ListenerSuite
 from contest_core.verbs import VERBS
-from contest_runner.testing import StepSuite
+from contest_runner.testing import FetcherSuite, ReporterSuite, StepSuite, StoreSuite, TargetManagerSuite
 from contest_steps import (
     cmd,
     csv_targets,
@@ -193,5 +193,9 @@ def tables() -> dict[str, Callable[[], list[str]]]:
         "promises of a client": promises(ClientSuite),
         "promises of a job manager": promises(JobManagerSuite),
         "promises of a step": promises(StepSuite),
+        "promises of a target manager": promises(TargetManagerSuite),
+        "promises of a fetcher": promises(FetcherSuite),
+        "promises of a reporter": promises(ReporterSuite),
+        "promises of a store": promises(StoreSuite),
         "report file final": step_parameters(report_file.FinalFileParameters),
     }

@@ -255,6 +255,11 @@ def test_the_listener_of_the_page_is_served_by_the_program(terminal: Terminal) -
     play(terminal, ROOT / "docs" / "writing-a-listener.md")
 
 
+def test_the_job_manager_of_the_page_is_tested_and_served(terminal: Terminal) -> None:
+    install(terminal, "script")
+    play(terminal, ROOT / "docs" / "writing-a-job-manager.md")
+
+
 def test_the_steps_of_the_page_are_tested_and_run(terminal: Terminal) -> None:
     install(terminal, "sensor")
     play(terminal, ROOT / "docs" / "writing-a-step.md")
@@ -344,7 +349,7 @@ async def test_configurations_and_jobs_are_right(tmp_path: Path) -> None:
         elif "JobName" in value:
             reading = await read_descriptor(json.dumps(value), Catalog(plugins), log=log)
             assert not reading.findings, str(block)
-        elif not re.search("spool|unix", block.text) and "examples" not in block.page.parts:
+        elif not re.search("spool|unix|script", block.text) and "examples" not in block.page.parts:
             (tmp_path / "shown.yaml").write_text(block.text)
             resolve(parse(tmp_path / "shown.yaml", environ={}), plugins)
 
