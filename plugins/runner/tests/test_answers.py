@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from typing import Any
 
-from contest_core import JobQuery, JobState, ListResponse, encode
+from contest_core import JobQuery, JobState, ListResponse
 from contest_runner.testing import Lab, job_of, one_test, simple, step
 
 
@@ -48,25 +46,6 @@ async def test_no_run_is_missing_from_a_status_while_runs_come_and_go(lab: Lab) 
         assert seen == 15
 
 
-async def test_lists_filter_by_state_and_all_tags(lab: Lab) -> None:
-    async with lab.server() as serving:
-        await serving.run(simple(step("echo", text="x"), Tags=["a", "b"]))
-        await serving.run(simple(step("echo", text="x"), Tags=["a"]))
-        running = await serving.start(simple(step("sleep", duration="1h"), Tags=["b"]))
-
-        async def found(*tags: str) -> list[int]:
-            answer = json.loads(encode(await serving.api.list(serving.caller, JobQuery(tags=tags))))
-            ids: list[int] = answer["Data"]["JobIDs"]
-            return ids
-
-        assert await found() == [1, 2, 3]
-        assert await found("a") == [1, 2]
-        assert await found("b") == [1, 3]
-        assert await found("a", "b") == [1]
-        assert await found("c") == []
-        assert (await serving.entry(running))["State"] == "JobStateStarted"
-
-
 async def test_a_list_of_more_tags_or_states_than_anybody_means_is_refused_and_says_the_limit(
     lab: Lab,
 ) -> None:
@@ -89,16 +68,3 @@ async def test_a_list_of_more_tags_or_states_than_anybody_means_is_refused_and_s
         error = (await found(states=(*states, JobState.FAILED))).error
         assert error is not None
         assert error.message == "65 states are asked for, the limit is 64"
-
-
-async def test_start_keys_give_the_same_job_for_the_same_descriptor_however_it_is_spelt(lab: Lab) -> None:
-    descriptor = simple(step("echo", text="x"))
-    turned = json.dumps(dict(reversed(descriptor.items())), indent=2)
-    async with lab.server() as serving:
-        both = await asyncio.gather(
-            *(serving.start(text, start_key="k") for text in (descriptor, turned, descriptor))
-        )
-        assert both == [1, 1, 1]
-    async with lab.server() as serving:
-        assert await serving.start(turned, start_key="k") == 1
-        assert await serving.start(descriptor, start_key="other") == 2

@@ -1,4 +1,4 @@
-"""Lists of jobs by requestor, name and time, page by page: as a wire asks for them."""
+"""Lists of jobs by name, page by page, as a wire asks for them. The rest is in `JobManagerSuite`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from contest_core import encode
 from contest_core.errors import ContestError, InvalidParameters
@@ -44,27 +43,6 @@ async def test_jobs_are_found_by_name_with_wildcards(lab: Lab) -> None:
             "night": [],
         }
         assert {name: await found(serving, name=name) for name in expected} == expected
-
-
-async def test_jobs_are_found_by_who_had_them_started(lab: Lab) -> None:
-    async with lab.server() as serving:
-        for requestor in ("ann", "bob", "ann", "eve"):
-            caller = replace(serving.caller, requestor=requestor)
-            (await serving.api.start(caller, json.dumps(simple(step("echo", text="x"))))).result()
-        assert await found(serving, requestors="ann") == [1, 3]
-        assert await found(serving, requestors=["bob", "eve"]) == [2, 4]
-        assert await found(serving, requestors="nobody") == []
-
-
-async def test_jobs_are_found_by_when_they_began(lab: Lab) -> None:
-    async with lab.server() as serving:
-        for _ in range(3):
-            await serving.run(simple(step("echo", text="x")))
-        times = [(await serving.entry(job_id))["StartTime"] for job_id in (1, 2, 3)]
-        assert await found(serving, since=times[1]) == [2, 3]
-        assert await found(serving, until=times[1]) == [1]
-        assert await found(serving, since=times[1], until=times[2]) == [2]
-        assert await found(serving, since="1999-01-01T00:00:00+05:00") == [1, 2, 3]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])

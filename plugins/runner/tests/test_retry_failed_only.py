@@ -214,9 +214,3 @@ async def test_it_goes_on_narrowed_after_a_restart(lab: Lab) -> None:
         plan = await serving.store.plan(second)
         assert '"only":["bad"]' in plan
         await serving.ended(second)
-
-
-async def test_a_job_that_goes_on_is_not_retried(lab: Lab) -> None:
-    async with lab.server() as serving:
-        running = await serving.start(simple(step("sleep", duration="60s")))
-        assert (await refusal(serving, running)).code == "job_running"

@@ -381,17 +381,6 @@ async def test_draining_keeps_the_interval_of_a_job_that_has_an_end(lab: Lab) ->
         assert times[1] - times[0] >= 300_000
 
 
-async def test_a_harder_word_overtakes_a_drain(lab: Lab) -> None:
-    async with lab.server() as serving:
-        job = await serving.start(simple(step("sleep", duration="1h")))
-        serving.server.terminate(Termination.DRAIN)
-        await asyncio.sleep(0.05)
-        serving.server.terminate(Termination.CANCEL)
-        await asyncio.wait_for(serving.server.wait(), 5)
-    async with lab.server() as serving:
-        assert (await serving.entry(job))["State"] == "JobStateCancelled"
-
-
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path

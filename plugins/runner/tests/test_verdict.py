@@ -170,17 +170,3 @@ async def test_a_template_that_cannot_be_expanded_fails_its_target_as_the_tests_
         assert found["t1"]["Blame"] == "test"
         assert not found["t2"]["Error"]
         assert status["Verdict"] == "failed"
-
-
-async def test_a_retry_is_a_new_job_of_the_same_plan_linked_to_the_old_one(lab: Lab) -> None:
-    async with lab.server() as serving:
-        first = await serving.start(simple(FALSE))
-        await serving.ended(first)
-        data = (await serving.api.retry(serving.caller, first)).result()
-        status = await serving.ended(data.new_job_id)
-        assert status["RetryOf"] == first
-        assert status["Verdict"] == "failed"
-        running = await serving.start(simple(step("sleep", duration="1h")))
-        error = (await serving.api.retry(serving.caller, running)).error
-        assert error is not None
-        assert error.code == "job_running"

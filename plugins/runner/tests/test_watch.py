@@ -1,4 +1,4 @@
-"""Watching: from the beginning, from a cursor, across restarts, until the job or the server ends."""
+"""Watching, beyond what `JobManagerSuite` asks: cursors of other feeds, slow readers, and a watch of all from now on."""
 
 from __future__ import annotations
 
@@ -24,32 +24,6 @@ async def read(
             if most is not None and len(found) >= most:
                 break
     return found
-
-
-def names(events: list[Any]) -> list[str]:
-    return [event.data.event_name for event in events]
-
-
-async def test_a_watch_gives_all_events_in_order_and_ends_with_the_job(lab: Lab) -> None:
-    async with lab.server() as serving:
-        job = await serving.start(simple(step("sleep", duration="50ms"), targets=("a", "b")))
-        events = await read(serving, job)
-        assert [event.sequence_id for event in events] == list(range(1, len(events) + 1))
-        assert names(events) == await serving.names(job)
-        assert names(events)[-1] == "JobStateCompleted"
-        assert await read(serving, job) == events
-
-
-async def test_a_cursor_goes_on_behind_what_was_seen_also_after_a_restart(lab: Lab) -> None:
-    async with lab.server() as serving:
-        job = await serving.start(simple(ECHO))
-        whole = await read(serving, job)
-        part = await read(serving, job, most=3)
-        assert part == whole[:3]
-    async with lab.server() as serving:
-        rest = await read(serving, job, Cursor(part[-1].cursor))
-        assert part + rest == whole
-        assert await read(serving, job, Cursor(whole[-1].cursor)) == []
 
 
 async def test_cursors_that_are_none_of_this_feed_are_refused(lab: Lab) -> None:
@@ -103,27 +77,3 @@ async def test_a_slow_reader_holds_nobody_up_and_misses_nothing(lab: Lab) -> Non
             rest = [event async for event in watch]
         numbers = [event.sequence_id for event in [first, *rest] if isinstance(event, JobEvent)]
         assert numbers == list(range(1, len(rest) + 2))
-
-
-async def test_a_watch_ends_with_the_server(lab: Lab) -> None:
-    async with lab.server() as serving:
-        job = await serving.start(simple(step("sleep", duration="1h")))
-        readers = [asyncio.ensure_future(read(serving, job)), asyncio.ensure_future(read(serving, None))]
-        await asyncio.sleep(0.1)
-    seen, _ = await asyncio.wait_for(asyncio.gather(*readers), 5)
-    assert names(seen)[-1] == "JobStateCancelled"
-
-
-async def test_a_watch_that_is_cancelled_can_be_asked_again(lab: Lab) -> None:
-    async with lab.server() as serving:
-        job = await serving.start(simple(step("sleep", duration="300ms")))
-        seen: list[Any] = []
-        async with serving.api.watch(serving.caller, job_id=job) as watch:
-            while True:
-                try:
-                    seen.append(await asyncio.wait_for(anext(watch), 0.02))
-                except TimeoutError:
-                    continue
-                except StopAsyncIteration:
-                    break
-        assert names(seen) == await serving.names(job)
