@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from contest_core.scaffold import LISTENER, Scaffold, render
+from contest_runner.scaffold import STEP
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 ROWS = re.findall(
@@ -55,6 +58,12 @@ def test_what_is_public_is_there(module: str) -> None:
 @pytest.mark.parametrize("file", sorted(DOCS.glob("examples/**/*.py")), ids=lambda file: file.name)
 def test_an_example_stands_on_public_names_only(file: Path) -> None:
     assert foreign(file.read_text()) == set()
+
+
+@pytest.mark.parametrize("scaffold", [LISTENER, STEP], ids=["listener", "step"])
+def test_what_is_written_for_an_author_stands_on_public_names_only(scaffold: Scaffold) -> None:
+    sources = {path: text for path, text in render(scaffold, "x").items() if path.endswith(".py")}
+    assert {path: found for path, text in sources.items() if (found := foreign(text))} == {}
 
 
 def test_the_examples_of_hooks_stand_on_public_names_only() -> None:

@@ -125,6 +125,25 @@ def test_one_connection_too_many_is_told_so(path: str) -> None:
     asyncio.run(test())
 
 
+def test_a_fault_of_this_code_ends_the_connection_where_it_happens_and_no_other(
+    path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    feed = Lines.feed
+
+    def faulty(self: Lines, chunk: bytes) -> list[bytes]:
+        return feed(self, chunk) if chunk != b"fault" else [][0]
+
+    monkeypatch.setattr(Lines, "feed", faulty)
+
+    async def test() -> None:
+        async with serving(path):
+            assert await exchange(path, b"fault") == b""
+            assert b'"result"' in await exchange(path, VERSION)
+
+    asyncio.run(test())
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == ["a connection failed"]
+
+
 class Only(Authenticator):
     """Lets one user in."""
 

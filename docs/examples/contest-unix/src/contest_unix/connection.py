@@ -79,6 +79,9 @@ class Connection:
                 await session.aclose()
         except OSError as error:
             self._context.log.debug("a connection broke: %s", error)
+        # The boundary between connections: a fault of this code ends the one where it happens, and no other.
+        except Exception:
+            self._context.log.exception("a connection failed")
         finally:
             self._writer.transport.abort()
             with suppress(OSError):
