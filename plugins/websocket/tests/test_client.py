@@ -165,6 +165,12 @@ async def test_what_cannot_be_reached_says_why(address: str, words: str) -> None
     ("answer", "words"),
     [
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnope", "answers 404 Not Found, 'nope'"),
+        (
+            b"HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:1/\r\n\r\n",
+            "answers 302 Found, which points to ws://",
+        ),
+        (b"HTTP/1.1 302 Found\r\nLocation: ws://x: 1/\r\n\r\n", "answers 302 Found"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /a\r\nLocation: /b\r\n\r\n", "answers 302 Found"),
         (b"SSH-2.0-x\r\n", "cannot reach"),
         (b"", "cannot reach"),
     ],

@@ -109,7 +109,9 @@ def _refused(address: str, error: InvalidStatus) -> ContestError:
     except ValueError:
         words = " ".join(bytes(response.body[:200]).decode("utf-8", "replace").split())[:80]
         status = f"{response.status_code} {response.reason_phrase}"
-        reason = f"no websocket is served there: it answers {status}, {words!r}"
+        places = response.headers.get_all("Location")
+        what = f"which points to {places[0]}" if places else repr(words)
+        reason = f"no websocket is served there: it answers {status}, {what}"
         return Unreachable(address=address, reason=reason)
     return error_from_wire(told.code, told.msg)
 

@@ -32,6 +32,14 @@ _HEAD: Final = 256
 """Bytes of a message that is too long that are kept, to know whose answer it was."""
 
 
+class _Direct(connect):
+    """Goes nowhere else than it is told to: the token is meant for this server."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """No redirect is followed."""
+        return exc
+
+
 class Link:
     """A connection and the requests on it."""
 
@@ -47,7 +55,7 @@ class Link:
     @classmethod
     async def open(cls, address: str, options: ClientOptions, *, proxy: Literal[True] | None) -> Self:
         """Connects. Raises what the library does."""
-        connection = await connect(
+        connection = await _Direct(
             address,
             additional_headers={"Authorization": f"Bearer {options.token}"} if options.token else None,
             compression=None,
