@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ def install(environment: dict[str, str], folder: Path) -> None:
     run(environment, folder, sys.executable, "-m", "pip", "--python", python, "install", "-e", ".")
 
 
+@pytest.mark.skipif(find_spec("pip") is None, reason="pip is not installed here")
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize(
     ("kind", "name", "some"),
