@@ -52,7 +52,7 @@ def run_case(suite: Any, body: Callable[..., Awaitable[None]], directory: Path, 
     """Runs one case. Raises `AssertionError` where a promise is broken, or something is left."""
     complaints = _Complaints()
     _warm_up(suite.new_event_loop())
-    before = _Open.now(directory)
+    before = _Open.now()
     root = logging.getLogger()
     root.addHandler(complaints)
     gc.freeze()  # what there was before the case is not gone through again at its end
@@ -118,23 +118,23 @@ class _Open:
         self.children = children
 
     @classmethod
-    def now(cls, directory: Path) -> _Open:
+    def now(cls) -> _Open:
         return cls(set(threading.enumerate()), _files(), _children())
 
     def left(self, directory: Path) -> list[str]:
-        """What was not there before, after what ends by itself had its time."""
+        """What was not there before, after what ends by itself had its time; names in a directory do not."""
         ends = time.monotonic() + _AWAY
-        while (found := self._more(directory)) and time.monotonic() < ends:
+        while (found := self._more()) and time.monotonic() < ends:
             gc.collect()
             time.sleep(0.02)
-        return found
+        return found + [f"{path.name} in its directory" for path in _rendezvous(directory)]
 
-    def _more(self, directory: Path) -> list[str]:
-        now = self.now(directory)
+    def _more(self) -> list[str]:
+        now = self.now()
         threads = [f"thread {thread.name}" for thread in now.threads - self.threads if thread.is_alive()]
         files = [f"file {what}" for number, what in now.files.items() if self.files.get(number) != what]
         children = [f"process {child}" for child in now.children - self.children]
-        return threads + files + children + [f"{path.name}" for path in _rendezvous(directory)]
+        return threads + files + children
 
 
 def _files() -> dict[str, str]:
