@@ -7,7 +7,14 @@ import sys
 
 import pytest
 
-PLUGINS = ("contest_http", "contest_relay", "contest_runner", "contest_stdio", "contest_steps", "contest_websocket")
+PLUGINS = (
+    "contest_http",
+    "contest_relay",
+    "contest_runner",
+    "contest_stdio",
+    "contest_steps",
+    "contest_websocket",
+)
 
 SERVERS_AND_STORES = (
     "sqlalchemy",
