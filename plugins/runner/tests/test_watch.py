@@ -1,4 +1,4 @@
-"""Watching, beyond what `JobManagerSuite` asks: cursors of other feeds, slow readers, and a watch of all from now on."""
+"""Watching, beyond what `JobManagerSuite` asks: cursors of other feeds, slow readers, a watch of all from now on."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from contest_core.testing.case import case
 from contest_runner.store import REFUSED_NAME, StoreClosed
 from contest_runner.store.schema import SEGMENT
-from contest_runner.testing.store_place import StorePlace, append
+from contest_runner.testing.store_place import StorePlace, append, within
 from contest_runner.testing.stored import StoredJobs
 
 
@@ -194,7 +194,7 @@ class StoredFeedCases(StoredJobs):
             append(store, 1, 2)
             second = store.written()
             assert store.gathering is gathered, "one commit at a time"
-            await asyncio.wait_for(asyncio.gather(first, second), 10)
+            await within(asyncio.gather(first, second))
             assert [event.sequence for event in await store.events(limit=9)] == [1, 2]
 
     @case
@@ -206,8 +206,8 @@ class StoredFeedCases(StoredJobs):
             while store.position() == 0:
                 await asyncio.sleep(0)
                 late = store.committed()
-            await asyncio.wait_for(asyncio.gather(earlier, late), 10)
-            await asyncio.wait_for(store.committed(), 10)
+            await within(asyncio.gather(earlier, late))
+            await within(store.committed())
 
     @case
     async def test_a_watcher_wakes_for_its_own_job_only(self, place: StorePlace) -> None:
@@ -218,11 +218,11 @@ class StoredFeedCases(StoredJobs):
                 waiting = asyncio.ensure_future(mine.wait(start))
                 append(store, 2, 1)
                 await store.committed()
-                assert await asyncio.wait_for(all_jobs.wait(start), 10) == 1
+                assert await within(all_jobs.wait(start)) == 1
                 assert not waiting.done()
                 append(store, 1, 1)
                 await store.committed()
-                assert await asyncio.wait_for(waiting, 10) == 2
+                assert await within(waiting) == 2
 
     @case
     async def test_a_watcher_misses_nothing_between_two_waits(self, place: StorePlace) -> None:
@@ -247,7 +247,7 @@ class StoredFeedCases(StoredJobs):
                 append(store, 1, number)
                 if number % 7 == 0:
                     await store.committed()
-            await asyncio.wait_for(watching, 20)
+            await within(watching)
             assert seen == list(range(1, 201))
 
     @case
@@ -259,7 +259,7 @@ class StoredFeedCases(StoredJobs):
                 await asyncio.sleep(0)
                 first.cancel()
                 append(store, 1, 1)
-                assert await asyncio.wait_for(changes.wait(0), 10) == 1
+                assert await within(changes.wait(0)) == 1
 
     @case
     async def test_closing_ends_a_watch(self, place: StorePlace) -> None:
@@ -270,4 +270,4 @@ class StoredFeedCases(StoredJobs):
             await asyncio.sleep(0)
             await store.aclose()
             with pytest.raises(StoreClosed):
-                await asyncio.wait_for(waiting, 10)
+                await within(waiting)

@@ -9,7 +9,7 @@ import pytest
 from contest_core.testing.case import case
 from contest_runner.store import AcquireTimeout, JobEnd, LockLost, StoreClosed
 from contest_runner.store.locker import Waiter
-from contest_runner.testing.store_place import MINUTE, START, StorePlace, lock_rows, owned, settle
+from contest_runner.testing.store_place import MINUTE, START, StorePlace, lock_rows, owned, settle, within
 from contest_runner.testing.stored import StoredJobs
 
 
@@ -78,7 +78,7 @@ class StoredLockCases(StoredJobs):
             )
             assert not blocker.queued
             await locker.release(1, first.token)
-            got = await asyncio.wait_for(task, 10)
+            got = await within(task)
             assert got.targets == ("c", "b")
             assert seen[1:] == [None]
             assert waiter.blockers() == []
@@ -91,14 +91,14 @@ class StoredLockCases(StoredJobs):
             second = await place.waiting(locker, 2, ["a", "b"])
             third = await place.waiting(locker, 3, ["b", "c"])
             assert [row.job_id for row in locker.locks()] == [1]
-            overtaking = await asyncio.wait_for(locker.acquire(4, ["d", "e"]), 10)
+            overtaking = await within(locker.acquire(4, ["d", "e"]))
             assert overtaking.targets == ("d", "e"), "nobody before it needs these"
             assert not third.done(), "it needs b, for which an earlier job waits"
             await locker.release(1, first.token)
-            token = await asyncio.wait_for(second, 10)
+            token = await within(second)
             assert not third.done()
             await locker.release(2, token)
-            await asyncio.wait_for(third, 10)
+            await within(third)
 
     @case
     async def test_who_is_next_is_named_where_nobody_holds_the_target(self, place: StorePlace) -> None:
@@ -124,9 +124,9 @@ class StoredLockCases(StoredJobs):
             await settle()
             behind = await place.waiting(locker, 3, ["b"])
             with pytest.raises(AcquireTimeout) as caught:
-                await asyncio.wait_for(late, 10)
+                await within(late)
             assert [(each.target, each.held_by) for each in caught.value.blockers] == [("a", 1)]
-            token = await asyncio.wait_for(behind, 10)
+            token = await within(behind)
             assert await lock_rows(store) == [("a", 1, first.token), ("b", 3, token)]
 
     @case
@@ -138,7 +138,7 @@ class StoredLockCases(StoredJobs):
             got = await locker.acquire(1, ["a"], deadline=0)
             assert got.targets == ("a",)
             with pytest.raises(AcquireTimeout):
-                await asyncio.wait_for(locker.acquire(2, ["a"], deadline=0), 10)
+                await within(locker.acquire(2, ["a"], deadline=0))
 
     @case
     async def test_a_cancelled_wait_leaves_the_queue(self, place: StorePlace) -> None:
@@ -148,7 +148,7 @@ class StoredLockCases(StoredJobs):
             second = await place.waiting(locker, 2, ["a", "b"])
             third = await place.waiting(locker, 3, ["b"])
             second.cancel()
-            await asyncio.wait_for(third, 10)
+            await within(third)
             await locker.release(1, first.token)
             assert (await locker.acquire(4, ["a"])).targets == ("a",)
 
@@ -197,9 +197,9 @@ class StoredLockCases(StoredJobs):
         async with place.locked() as (_, locker):
             first = await locker.acquire(1, ["a"])
             second = await place.waiting(locker, 2, ["a"])
-            assert (await asyncio.wait_for(locker.acquire(1, ["a"]), 10)).token == first.token
+            assert (await within(locker.acquire(1, ["a"]))).token == first.token
             await locker.release(1, first.token)
-            await asyncio.wait_for(second, 10)
+            await within(second)
 
     @case
     async def test_what_a_job_gives_up_while_it_waits_for_more_it_gets_back_with_it(
@@ -215,10 +215,10 @@ class StoredLockCases(StoredJobs):
             await settle()
             assert not third.done(), "job 1 asked first"
             await locker.release(2, other.token)
-            token = await asyncio.wait_for(both, 10)
+            token = await within(both)
             assert locker.holds(1, token, "a")
             await locker.release(1, token)
-            await asyncio.wait_for(third, 10)
+            await within(third)
 
     @case
     async def test_a_pool_gives_as_many_as_are_asked_for(self, place: StorePlace) -> None:
@@ -233,7 +233,7 @@ class StoredLockCases(StoredJobs):
             await settle()
             assert not third.done()
             await locker.release(2, rest.token, ["c"])
-            token = await asyncio.wait_for(third, 10)
+            token = await within(third)
             assert [row.target for row in locker.locks() if row.token == token] == ["b", "c"]
 
     @case
@@ -244,7 +244,7 @@ class StoredLockCases(StoredJobs):
             pool = await place.waiting(locker, 2, ["a", "b", "c"], count=1)
             next_one = await place.waiting(locker, 3, ["c"])
             await locker.release(1, first.token)
-            await asyncio.wait_for(asyncio.gather(pool, next_one), 10)
+            await within(asyncio.gather(pool, next_one))
             assert [(row.target, row.job_id) for row in locker.locks()] == [("a", 2), ("c", 3)]
 
     @case
@@ -261,7 +261,7 @@ class StoredLockCases(StoredJobs):
             assert not second.done(), "it is its owner's up to and with the last moment"
             place.clock.now += 1
             locker.expire()
-            token = await asyncio.wait_for(second, 10)
+            token = await within(second)
             assert place.lost == [(1, first.token, ["b"])]
             assert not locker.holds(1, first.token, "b")
             assert await lock_rows(store) == [("a", 1, first.token), ("b", 2, token)]
@@ -304,7 +304,7 @@ class StoredLockCases(StoredJobs):
             await locker.acquire(1, ["a"])
             second = await place.waiting(locker, 2, ["a"])
             place.clock.now += 60_000
-            await asyncio.wait_for(second, 10)
+            await within(second)
             locker.close()
 
     @case
@@ -365,7 +365,7 @@ class StoredLockCases(StoredJobs):
             end = JobEnd(state=2, verdict="passed", flaky=False, error=None, blame=None, end_time=5)
             locker.release_soon(lease.job_id, got.token)
             await store.finish_job(lease, end, [])
-            token = await asyncio.wait_for(second, 10)
+            token = await within(second)
             assert await lock_rows(store) == [("a", 99, token)]
             row = await store.job(lease.job_id)
             assert row is not None
@@ -380,7 +380,7 @@ class StoredLockCases(StoredJobs):
             locker.release_soon(1, first.token)
             locker.release_soon(2, None)
             locker.release_soon(3, None)
-            tokens = await asyncio.wait_for(asyncio.gather(*tasks), 10)
+            tokens = await within(asyncio.gather(*tasks))
             assert tokens == sorted(tokens)
             assert await lock_rows(store) == [("a", 4, tokens[-1])]
 

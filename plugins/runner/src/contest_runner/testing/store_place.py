@@ -7,12 +7,17 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from contest_runner.store import JobEnd, Lease, NewJob, Store
 from contest_runner.store.locker import Locker
 
+T = TypeVar("T")
+
 LOG: Final = logging.getLogger("contest.store.kit")
+
+SECONDS = 10.0
+"""To wait for anything that has to happen."""
 
 START: Final = 1_700_000_000_000_000
 """When a case begins, in microseconds since the epoch."""
@@ -113,7 +118,7 @@ class StorePlace:
 
         task = asyncio.create_task(acquire())
         self._waiting.append(task)
-        await asyncio.wait_for(began.wait(), 10)
+        await within(began.wait())
         return task
 
 
@@ -167,6 +172,15 @@ async def lock_rows(store: Store) -> list[tuple[str, int, int]]:
     statement = "SELECT target_id, job_id, token FROM locks ORDER BY target_id"
     found = await store.read(lambda connection: connection.exec_driver_sql(statement).all())
     return [(row[0], row[1], row[2]) for row in found]
+
+
+async def within(work: Awaitable[T]) -> T:
+    """The result of what has to be done in time."""
+    try:
+        async with asyncio.timeout(SECONDS):
+            return await work
+    except TimeoutError as error:
+        raise AssertionError(f"it did not happen within {SECONDS:g} s") from error
 
 
 async def settle() -> None:
