@@ -42,7 +42,7 @@ class Answering:
         self._channel = channel
         self._free = in_flight
         self._freed = asyncio.Event()
-        self._open: dict[asyncio.Future[EventResponse], Event] = {}
+        self._open: dict[asyncio.Future[EventResponse], tuple[Event, asyncio.Task[None]]] = {}
         self._report_error = report_error
 
     async def run(self) -> None:
@@ -57,7 +57,7 @@ class Answering:
                 await self._take_what_waits(take)
         finally:
             # A task that is cancelled before its first step runs nothing, not even its `finally`.
-            for event in self._open.values():
+            for event, _ in self._open.values():
                 _interrupt(event)
 
     async def _take_what_waits(self, take: Callable[[Event], None]) -> None:
@@ -86,34 +86,28 @@ class Answering:
             self._release()
             self._report_error(event.context.listener, event.err)
         else:
-            self._open[event.response] = event
-            group.create_task(self._answer(event))
+            self._open[event.response] = event, group.create_task(self._answer(event))
 
     def _release(self) -> None:
         self._free += 1
         self._freed.set()
 
     async def _answer(self, event: Event) -> None:
+        response = event.response
         try:
-            await self._answer_until_withdrawn(event)
+            if not _ROWS[event.type].reads:
+                event.resolve(await self._ask_manager(event))
+            elif not response.done():
+                # It is cancelled when nobody waits any more: the caller is gone, or its time is over.
+                withdrawn = partial(_cancel, self._open[response][1])
+                response.add_done_callback(withdrawn)
+                answer = await self._ask_manager(event)
+                response.remove_done_callback(withdrawn)
+                event.resolve(answer)
         finally:
-            del self._open[event.response]
+            del self._open[response]
             self._release()
             _interrupt(event)
-
-    async def _answer_until_withdrawn(self, event: Event) -> None:
-        """What only reads is cancelled when nobody waits any more: the caller is gone, or its time is over."""
-        task = asyncio.current_task()
-        if not _ROWS[event.type].reads or task is None:
-            event.resolve(await self._ask_manager(event))
-            return
-        if event.response.done():
-            return
-        withdrawn = partial(_cancel, task)
-        event.response.add_done_callback(withdrawn)
-        answer = await self._ask_manager(event)
-        event.response.remove_done_callback(withdrawn)
-        event.resolve(answer)
 
     async def _ask_manager(self, event: Event) -> EventResponse | ContestError:
         try:

@@ -373,6 +373,9 @@ VERBS: Mapping[str, Verb] = {
 COMMON = frozenset({"requestor", "apiVersion"})
 """Parameters that every verb has."""
 
+_NAMES = {verb.name: COMMON.union(parameter.name for parameter in verb.parameters) for verb in VERBS.values()}
+"""The parameters of each verb."""
+
 
 def arguments(verb: Verb, parameters: Mapping[str, object]) -> dict[str, Any]:
     """The arguments of the API's method from a wire's parameters.
@@ -381,18 +384,18 @@ def arguments(verb: Verb, parameters: Mapping[str, object]) -> dict[str, Any]:
     the same as none, in JSON null is.
     """
     found: dict[str, Any] = {}
-    label = verb.name.capitalize()
     empty = "" if isinstance(parameters, Form) else None
     for parameter in verb.parameters:
         value = parameters.get(parameter.name)
         if value is None or value == empty:
             if parameter.required:
+                label = verb.name.capitalize()
                 raise InvalidParameters(reason=parameter.required, parameter=parameter.name, verb=label)
             continue
         try:
             found[parameter.argument] = parameter.convert(value)
         except ValueError as error:
-            reason = f"{parameter.name}: {error}"
+            reason, label = f"{parameter.name}: {error}", verb.name.capitalize()
             raise InvalidParameters(reason=reason, parameter=parameter.name, verb=label) from None
     if not isinstance(parameters, Form):
         _refuse_unknown(verb, parameters)
@@ -408,10 +411,11 @@ def api_version(value: object) -> int:
 
 
 def _refuse_unknown(verb: Verb, parameters: Mapping[str, object]) -> None:
-    known = [parameter.name for parameter in verb.parameters]
+    known = _NAMES[verb.name]
     for name in parameters:
-        if name not in known and name not in COMMON:
-            there = ", ".join([*known, *sorted(COMMON)])
+        if name not in known:
+            own = [parameter.name for parameter in verb.parameters]
+            there = ", ".join([*own, *sorted(COMMON)])
             raise InvalidParameters(
                 reason=f"no parameter {name[:60]!r}; there are {there}",
                 parameter=name,

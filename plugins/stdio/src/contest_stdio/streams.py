@@ -18,6 +18,9 @@ from contest_stdio.wires import CHUNK, open_wire
 _HIGH_WATER: Final = 256 * 1024
 """Bytes that may wait to be written before whoever sends has to."""
 
+_TURNS: Final = 8
+"""Turns of the loop in which lines are gathered at most, while each brings another."""
+
 T = TypeVar("T")
 
 
@@ -91,11 +94,11 @@ class Input:
 class Output:
     """Lines that go into a descriptor, in order. To be closed.
 
-    Lines that are sent while the loop is busy are gathered into one write. `on_lost` is called once, when the
-    reader has gone away or writing fails.
+    Lines that follow each other closely are gathered into one write. `on_lost` is called once, when the reader has
+    gone away or writing fails.
 
     Invariants: `_size` is of everything in `_gathered` and `_queue`; while it is not 0, `_flushing` is true, and
-    `_flush` is scheduled, the loop waits for room to call it, or a thread writes.
+    `_gather` is scheduled, the loop waits for room to call `_flush`, or a thread writes.
     """
 
     def __init__(self, descriptor: int, on_lost: Callable[[], None]) -> None:
@@ -127,7 +130,7 @@ class Output:
         self._size += len(line) + 1
         if not self._flushing:
             self._flushing = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._gather, _TURNS, 0)
         if self._size > _HIGH_WATER:
             await self._until(_HIGH_WATER)
             self._check()
@@ -156,6 +159,13 @@ class Output:
         if self._gathered:
             self._queue.append(memoryview(b"".join(self._gathered)))
             self._gathered.clear()
+
+    def _gather(self, turns: int, size: int) -> None:
+        """Waits for what the next turn brings, where the last one has brought something."""
+        if turns and size < self._size < CHUNK:
+            self._loop.call_soon(self._gather, turns - 1, self._size)
+        else:
+            self._flush()
 
     def _flush(self) -> None:
         self._seal()
