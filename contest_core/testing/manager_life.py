@@ -143,6 +143,17 @@ class LifeCases(ManagedJobs):
                 assert (await world.status(job_id)).verdict == Verdict.CANCELLED
 
     @case
+    async def test_jobs_that_run_elsewhere_go_on_without_it(self, place: ManagerPlace) -> None:
+        """Whatever word it is told; the next one has them."""
+        if self.runs_jobs or not self.persistent:
+            pytest.skip("`runs_jobs` is True: its jobs are its own")
+        async with place.serve() as world:
+            job_id = await self._running(world)
+            await world.end(Termination.CANCEL)
+        async with place.serve() as world:
+            await world.runs(job_id)
+
+    @case
     async def test_told_to_pause_it_leaves_its_jobs_to_the_next_one(self, place: ManagerPlace) -> None:
         """There they go on."""
         if not self.pauses:
