@@ -57,20 +57,23 @@ async def answering(
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         open_ones.add(asyncio.current_task())
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await speak(reader, writer)
-            await writer.drain()
-        writer.close()
-        open_ones.discard(asyncio.current_task())
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+                await speak(reader, writer)
+                await writer.drain()
+        finally:
+            writer.close()
+            open_ones.discard(asyncio.current_task())
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        for task in list(open_ones):
-            assert task is not None
-            await asyncio.wait([task])
+        for _ in range(3):
+            await asyncio.sleep(0)  # one that is just let in
+        while tasks := [task for task in open_ones if task is not None]:
+            await asyncio.wait(tasks)
         await server.wait_closed()
 
 

@@ -151,6 +151,15 @@ async def test_what_is_no_contest_is_told_apart(answer: bytes, words: str) -> No
             await opened.call("version", {})
 
 
+async def test_cookies_are_not_taken() -> None:
+    answer = http("302 Found", b"", b"Location: https://login.example/\r\nSet-Cookie: session=\xe4; Path=/")
+    async with answering(answer) as (address, heads), client(address) as opened:
+        for _ in range(2):
+            with pytest.raises(ContestError, match="points to https://login.example/"):
+                await opened.call("version", {})
+    assert b"cookie" not in heads[1].lower()
+
+
 @pytest.mark.parametrize(
     "answer",
     [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", b"HTTP/1.1 200 OK\r\n", b"rubbish\r\n\r\n"],

@@ -75,6 +75,8 @@ class HttpClient(Client):
     @classmethod
     async def connect(cls, address: str, options: ClientOptions) -> Self:
         """Prepares to connect; the first call does. Raises `Unreachable` where the address is none."""
+        from http.cookiejar import CookieJar, DefaultCookiePolicy  # what httpx2 imports
+
         import httpx2  # a fifth of a second that only those pay who use it
 
         host = _host(address)
@@ -91,6 +93,8 @@ class HttpClient(Client):
             trust_env=not is_loopback(host),
             # Reading the certificates of the system takes longer than asking; without TLS they have no use.
             verify=address.lower().startswith("https:"),
+            # No Contest has any, and what else sets some may set one that cannot be sent back.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
         return cls(address, options, session)
 
