@@ -155,7 +155,7 @@ async def test_cookies_are_not_taken() -> None:
     answer = http("302 Found", b"", b"Location: https://login.example/\r\nSet-Cookie: session=\xe4; Path=/")
     async with answering(answer) as (address, heads), client(address) as opened:
         for _ in range(2):
-            with pytest.raises(ContestError, match="points to https://login.example/"):
+            with pytest.raises(ContestError, match="points to https://login"):
                 await opened.call("version", {})
     assert b"cookie" not in heads[1].lower()
 
