@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import click
 
@@ -17,6 +17,8 @@ from contest_core.standard_streams import stdout_diverted
 
 if TYPE_CHECKING:
     from contest_core.plugins import Plugins
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Own(NamedTuple):
@@ -195,6 +197,11 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
     folded = name.lower()
     begun = [each for each in known if len(folded) > 1 and each.startswith(folded)]
     return next(iter(begun or get_close_matches(folded, known, n=1)), None)
+
+
+def output_option(meaning: str = "Write FILE, whole or not at all; else to stdout.") -> Callable[[F], F]:
+    """The option of commands that write a file for others."""
+    return click.option("-o", "--output", type=click.Path(), metavar="FILE", help=meaning)
 
 
 def plugins_of(ctx: click.Context) -> Plugins:

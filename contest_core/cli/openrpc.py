@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import click
 
-from contest_core.cli.group import OWN
+from contest_core.cli.group import OWN, output_option
 
 
 @click.command(short_help=OWN["openrpc"].summary)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(),
-    metavar="FILE",
-    help="Write FILE, whole or not at all; else to stdout.",
-)
+@output_option()
 def openrpc(output: str | None) -> None:
     """Print the OpenRPC document of JSON-RPC, on lines and on websocket.
 

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 from contest_core.cli.asking import Asker, asks
 from contest_core.cli.files import put
-from contest_core.cli.group import OWN
+from contest_core.cli.group import OWN, output_option
 from contest_core.cli.large_status import TOO_LARGE, outline
 from contest_core.cli.output import is_terminal, out, out_json, say
 from contest_core.errors import ContestError
@@ -36,13 +36,7 @@ from contest_core.status import ZERO_TIME, JobEntry, JobQuery, JobStatus, RunSta
     show_default=True,
     help="junit for a CI, tap for a TAP harness, markdown for people.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(),
-    metavar="FILE",
-    help="Write FILE, whole or not at all, and the folders it needs; else to stdout.",
-)
+@output_option("Write FILE, whole or not at all, and the folders it needs; else to stdout.")
 @click.option("--run", type=int, metavar="N", help="Only this run.")
 @asks
 async def report(asker: Asker, job: int, kind: str, output: str | None, run: int | None) -> None:

@@ -28,6 +28,7 @@ pytest.register_assert_rewrite(
     )
 )
 
+from contest_core.testing.case import Suite, case  # noqa: E402
 from contest_core.testing.clock import VirtualClock  # noqa: E402
 from contest_core.testing.direct import DirectClient, DirectListener  # noqa: E402
 from contest_core.testing.memory import MemoryJob, MemoryJobManager  # noqa: E402
@@ -48,9 +49,11 @@ __all__ = [
     "PlayedContext",
     "PlayedJobManager",
     "StreamWire",
+    "Suite",
     "TransportSuite",
     "VirtualClock",
     "Wire",
+    "case",
     "dial_tcp",
     "dial_unix",
 ]

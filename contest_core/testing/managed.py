@@ -15,7 +15,6 @@ Which cases apply is what `capabilities()` declares, and what is declared here.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Set
@@ -25,17 +24,15 @@ from typing import Any, ClassVar, TypeAlias
 import pytest
 
 from contest_core.job_manager import JobManager
+from contest_core.testing.case import Suite
 from contest_core.testing.manager_world import Complaints, ManagerPlace, ManagerWorld
 
 Descriptor: TypeAlias = Mapping[str, Any]
 """A job descriptor, as JSON reads it. Where a case needs them it puts a `JobName` and `Tags` of its own into one."""
 
 
-class ManagedJobs(ABC):
+class ManagedJobs(Suite, ABC):
     """A job manager that is tested. What is declared here is what it promises beyond the contract, or does not have."""
-
-    contest_suite: ClassVar[bool] = True
-    """For the pytest plugin: its cases are counted as promises."""
 
     passes: ClassVar[Descriptor]
     """A job that passes, soon; also several times at once."""
@@ -73,10 +70,6 @@ class ManagedJobs(ABC):
 
         It is called again in the same directory when the manager that had it has ended.
         """
-
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop of a case, asyncio's own. Subclass twice to test on two."""
-        return asyncio.new_event_loop()
 
     def place(self, directory: Path, complaints: Complaints) -> ManagerPlace:
         """Where a case happens."""

@@ -15,7 +15,6 @@ transport:
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,15 +24,13 @@ import pytest
 
 from contest_core.client import Client, ClientOptions
 from contest_core.listener import Listener
+from contest_core.testing.case import Suite
 from contest_core.testing.wire import Wire
 from contest_core.testing.world import Complaints, Place
 
 
-class Transport(ABC):
+class Transport(Suite, ABC):
     """A transport that is tested. What is declared here is what it promises beyond the contract, or does not have."""
-
-    contest_suite: ClassVar[bool] = True
-    """For the pytest plugin: its cases are counted as promises."""
 
     max_request: ClassVar[int | None] = 16 * 1024 * 1024
     """Bytes of a request that the listener takes; one that is larger gets `too_large`. None: it has no limit."""
@@ -74,10 +71,6 @@ class Transport(ABC):
     def request(self, verb: str, parameters: Mapping[str, object]) -> bytes:
         """The bytes of one request on that connection."""
         pytest.skip("the suite has no `dial` and `request`: raw bytes are not tested")
-
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop of a case, asyncio's own. Subclass twice to test on two."""
-        return asyncio.new_event_loop()
 
     def place(self, directory: Path, complaints: Complaints) -> Place:
         """Where a case happens."""

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import click
 
+from contest_core.cli.group import output_option
+
 
 @click.command(short_help="Print the OpenAPI document of HTTP.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(),
-    metavar="FILE",
-    help="Write FILE, whole or not at all; else to stdout.",
-)
+@output_option()
 def openapi(output: str | None) -> None:
     """Print the OpenAPI document of HTTP.
 

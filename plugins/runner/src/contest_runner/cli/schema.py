@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import click
 
-from contest_core.cli.group import plugins_of
+from contest_core.cli.group import output_option, plugins_of
 
 
 @click.command(short_help="Print the JSON Schema of a job, for editors.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(),
-    metavar="FILE",
-    help="Write FILE, whole or not at all; else to stdout.",
-)
+@output_option()
 @click.pass_context
 def schema(ctx: click.Context, output: str | None) -> None:
     """Print the JSON Schema of a job, with the parameters of everything that is installed.

@@ -11,7 +11,6 @@ The smallest whole test file of a reporter:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,21 +19,13 @@ import msgspec
 import pytest
 
 from contest_core import Blame, JobState, Verdict
-from contest_core.testing.case import case
+from contest_core.testing import Suite, case
 from contest_runner.parts import Fetcher, Reporter, TargetManager
 from contest_runner.testing.lab import Json, Serving, job_of, last_statuses, one_test, simple, step
 from contest_runner.testing.part_place import NAME, Complaints, PartPlace, refused_at, until
 
 Parameters = Mapping[str, Any]
 """As in a job."""
-
-
-class _PartSuite:
-    contest_suite: ClassVar[bool] = True
-
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop of a case, asyncio's own."""
-        return asyncio.new_event_loop()
 
 
 class ReporterPlace(PartPlace):
@@ -70,7 +61,7 @@ class ReporterPlace(PartPlace):
         }
 
 
-class ReporterSuite(_PartSuite):
+class ReporterSuite(Suite):
     """Holds a reporter to its contract. Files that it writes have to be below the case's directory, `tmp_path`."""
 
     reporter: ClassVar[type[Reporter[Any, Any]]]
@@ -167,7 +158,7 @@ class TargetsPlace(PartPlace):
         return type(manager.__name__, (manager,), {"acquire": acquire, "release": release})
 
 
-class TargetManagerSuite(_PartSuite):
+class TargetManagerSuite(Suite):
     """Holds a target manager to its contract."""
 
     target_manager: ClassVar[type[TargetManager[Any, Any]]]
@@ -311,7 +302,7 @@ class TargetManagerSuite(_PartSuite):
         return job_of(one_test(*steps, **{**given, **more}), **of_job)
 
 
-class FetcherSuite(_PartSuite):
+class FetcherSuite(Suite):
     """Holds a fetcher to its contract."""
 
     fetcher: ClassVar[type[Fetcher[Any]]]

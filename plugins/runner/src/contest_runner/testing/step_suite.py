@@ -11,7 +11,6 @@ The smallest whole test file of a step:
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from functools import partial
@@ -26,7 +25,7 @@ from msgspec import Struct
 from contest_core import Blame, JobState, Secret, Verdict
 from contest_core.job_manager import Termination
 from contest_core.settings import dec_hook
-from contest_core.testing.case import case
+from contest_core.testing import Suite, case
 from contest_runner.binding import parameter_fields, text_form
 from contest_runner.descriptor_schema import parameters_schema
 from contest_runner.step import BaseStep, OnInterrupt
@@ -41,15 +40,12 @@ HELD: float = 1.0
 """Seconds for which no step may hold the event loop."""
 
 
-class StepSuite:
+class StepSuite(Suite):
     """Holds a step to its contract.
 
     What is given here are parameters as in a job; a value that is no list is made one. Where they are known only when
     a test runs, a fixture of the class (`autouse=True`) may set them on `self`.
     """
-
-    contest_suite: ClassVar[bool] = True
-    """For the pytest plugin: its cases are counted as promises."""
 
     step: ClassVar[type[BaseStep[Any]]]
     """The step."""
@@ -68,10 +64,6 @@ class StepSuite:
 
     lasts: ClassVar[Mapping[str, Any] | None] = None
     """With these it goes on for a minute at least, unless it is stopped. Where it says `resume`, it saves soon."""
-
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop of a case, asyncio's own."""
-        return asyncio.new_event_loop()
 
     def place(self, directory: Path, complaints: Complaints) -> StepPlace:
         """Where a case happens."""

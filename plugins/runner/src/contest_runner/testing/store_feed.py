@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from contest_core.testing.case import case
+from contest_core.testing import case
 from contest_runner.store import REFUSED_NAME, StoreClosed
 from contest_runner.store.schema import SEGMENT
 from contest_runner.testing.store_place import StorePlace, append, within

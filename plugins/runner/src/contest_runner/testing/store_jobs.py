@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from contest_core.testing.case import case
+from contest_core.testing import case
 from contest_runner.store import (
     AcquisitionRow,
     Created,

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from contest_core.testing.case import case
+from contest_core.testing import case
 from contest_runner.store import AcquireTimeout, JobEnd, LockLost, StoreClosed
 from contest_runner.store.locker import Waiter
 from contest_runner.testing.store_place import MINUTE, START, StorePlace, lock_rows, owned, settle, within

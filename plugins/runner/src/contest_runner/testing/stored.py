@@ -9,7 +9,6 @@ class TestPostgres(StoreSuite):
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,17 +16,15 @@ from typing import Any, ClassVar
 
 import pytest
 
+from contest_core.testing import Suite
 from contest_runner.store import Store
 from contest_runner.store.database import find
 from contest_runner.store.locker import Locker
 from contest_runner.testing.store_place import LOG, Clock, Complaints, StorePlace
 
 
-class StoredJobs(ABC):
+class StoredJobs(Suite, ABC):
     """A store that is tested. What is declared here is what it promises beyond the contract, or does not have."""
-
-    contest_suite: ClassVar[bool] = True
-    """For the pytest plugin: its cases are counted as promises."""
 
     persistent: ClassVar[bool] = True
     """It is there again when it is opened again."""
@@ -44,10 +41,6 @@ class StoredJobs(ABC):
         made = Locker(store, **more)
         await made.open()
         return made
-
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop of a case, asyncio's own."""
-        return asyncio.new_event_loop()
 
     def place(self, directory: Path, complaints: Complaints) -> StorePlace:
         """Where a case happens."""
