@@ -79,11 +79,15 @@ class _Part(NamedTuple):
 class _Check:
     """The `SettingsCheck` of one part."""
 
-    def __init__(self, converter: Converter, part: _Part, may: Callable[[str], None]) -> None:
+    def __init__(
+        self, converter: Converter, part: _Part, may: Callable[[str], None], taken: dict[str, str]
+    ) -> None:
         self._converter = converter
         self._part = part
         self._may = may
         """Raises `Exposed` where the part may not listen on a host."""
+        self._taken = taken
+        """What is taken in the whole configuration, and by which part."""
         self.incomplete = False
         """Some fields are wrong already and have their defaults here, of which nothing is said."""
 
@@ -99,6 +103,15 @@ class _Check:
                 self._may(host)
             except Exposed as error:
                 self.wrong(field, str(error))
+
+    def alone(self, field: str, place: str) -> None:
+        """See `SettingsCheck`."""
+        if self.incomplete and not self._is_right(field):
+            return
+        other = self._taken.setdefault(place, self._part.pointer)
+        if other != self._part.pointer:
+            message = f"{place} is taken already, by {other}; choose another (0 finds a free port)"
+            self.wrong(field, message)
 
     def _is_right(self, field: str) -> bool:
         pointer = join(self._part.pointer, field)
@@ -118,6 +131,7 @@ class Resolver:
         self._substituted = substituted
         self._registries = registries
         self._value: Any = {} if substituted.value is None else substituted.value
+        self._taken: dict[str, str] = {}
         self._converter = Converter(
             dec_hook=_decode, alternatives=substituted.alternatives, hidden=substituted.hidden
         )
@@ -221,7 +235,7 @@ class Resolver:
 
     def _check(self, part: _Part, settings: Any, may: Callable[[str], None] = _anywhere) -> None:
         """Lets settings say what is wrong with them in this configuration, also where some are wrong in themselves."""
-        check = _Check(self._converter, part, may)
+        check = _Check(self._converter, part, may, self._taken)
         if settings is FAILED:
             settings = self._converter.incomplete.get(part.pointer)
             check.incomplete = True

@@ -265,6 +265,9 @@ class SettingsCheck(Protocol):
         Of a name it says nothing: where that leads is found out when the listener starts.
         """
 
+    def alone(self, field: str, place: str) -> None:
+        """Notes it where another part of the configuration has the same place, such as `127.0.0.1:8080`, already."""
+
 
 def out_of_bounds(settings: object, bounds: Mapping[str, tuple[str, str]]) -> dict[str, str]:
     """What is wrong with those fields (`Duration` or `ByteSize`) that are not within their bounds, as written."""

@@ -190,6 +190,25 @@ def test_values_that_cannot_be_are_told_all_at_once_before_anything_starts(
     assert [each.name for each in tmp_path.iterdir()] == ["contest.yaml"]
 
 
+def test_two_listeners_at_one_place_are_told_before_anything_starts(contest: Contest, tmp_path: Path) -> None:
+    path = tmp_path / "contest.yaml"
+    path.write_text(
+        "listeners:\n"
+        "  - http: {port: 8099}\n"
+        "  - websocket: {port: 8099}\n"
+        "  - http: {name: free, port: 0}\n"
+        "  - http: {name: also, port: 0}\n"
+        "  - websocket: {name: other, host: '::1', port: 8099}\n"
+        "job_manager: {local: {}}\n"
+    )
+    done = contest("config", "check", "-c", str(path))
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"{path}:3:23: 127.0.0.1:8099 is taken already, by /listeners/0/http; choose another"
+        " (0 finds a free port)\n"
+    )
+
+
 @pytest.mark.parametrize("store", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
 def test_a_server_needs_a_store_that_outlives_it(contest: Contest, tmp_path: Path, store: str) -> None:
     path = tmp_path / "contest.yaml"

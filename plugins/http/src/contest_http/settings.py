@@ -54,4 +54,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def check(self, check: SettingsCheck) -> None:
         """What the listener would refuse when it binds."""
-        check.exposed("host", self.host or "0.0.0.0")
+        host = self.host or "0.0.0.0"
+        check.exposed("host", host)
+        if self.port:
+            check.alone("port", f"{host}:{self.port}")

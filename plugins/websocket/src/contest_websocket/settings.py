@@ -65,4 +65,7 @@ class WebsocketSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def check(self, check: SettingsCheck) -> None:
         """What the listener would refuse when it binds."""
-        check.exposed("host", self.host or "0.0.0.0")
+        host = self.host or "0.0.0.0"
+        check.exposed("host", host)
+        if self.port:
+            check.alone("port", f"{host}:{self.port}")
