@@ -1,6 +1,6 @@
 """What came out of a row: medians over its rounds, and whether it reaches what it shall.
 
-Made for the command, from samples of `contest_runner.bench.rows`.
+Made for the command, from samples of `contest_runner.bench.row`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from statistics import median
 
 from msgspec import Struct
 
-from contest_runner.bench.rows import Row, RowFailed, Sample
+from contest_runner.bench.row import Row, RowFailed, Sample
 
 _MIB = 1 << 20
 
@@ -34,6 +34,8 @@ class Result(Struct, frozen=True, kw_only=True):
     reached: bool | None = None
     cpu_microseconds: float | None = None
     """Of our processor time, a thing."""
+    yardstick_cpu_microseconds: float | None = None
+    """Of the yardstick's."""
     peak_bytes: int | None = None
     """The highest of all rounds."""
     beside: str | None = None
@@ -72,6 +74,7 @@ def _result(row: Row, samples: Sequence[Sample]) -> Result:
     ratios = [sample.ours / sample.yardstick for sample in samples if sample.yardstick is not None]
     ratio = median(ratios) if ratios else None
     cpus = [sample.cpu for sample in samples if sample.cpu is not None]
+    held_cpus = [sample.yardstick_cpu for sample in samples if sample.yardstick_cpu is not None]
     besides = [sample.beside for sample in samples if sample.beside is not None]
     peak = max(sample.peak for sample in samples)
     return Result(
@@ -86,12 +89,15 @@ def _result(row: Row, samples: Sequence[Sample]) -> Result:
         ratios=ratios,
         reached=_reached(row, ours if ratio is None else ratio, peak),
         cpu_microseconds=median(cpus) if cpus else None,
+        yardstick_cpu_microseconds=median(held_cpus) if held_cpus else None,
         peak_bytes=peak or None,
         beside=f"{median(besides):,.0f} {row.beside}" if besides else None,
     )
 
 
-def _reached(row: Row, value: float, peak: int) -> bool:
+def _reached(row: Row, value: float, peak: int) -> bool | None:
+    if row.at_least is None and row.at_most is None:
+        return None
     if row.at_least is not None and value < row.at_least:
         return False
     if row.at_most is not None and value > row.at_most:
@@ -102,5 +108,6 @@ def _reached(row: Row, value: float, peak: int) -> bool:
 def _wanted(row: Row) -> str:
     if row.at_least is not None:
         return f">= {row.at_least:g}" + (f", < {row.peak_below // _MIB} MiB" if row.peak_below else "")
-    assert row.at_most is not None
+    if row.at_most is None:
+        return ""
     return f"< {row.at_most / _MIB:g} MiB" if row.unit == "bytes" else f"<= {row.at_most:g}"

@@ -1,7 +1,8 @@
 """The rows of the benchmark: what is measured, beside which yardstick, and what it shall reach.
 
 Called by the command. Each figure is taken by `contest_runner.bench.measure`, or is of a whole program
-(`contest_runner.bench.serving`), in a process of its own, ours and the yardstick in turn.
+(`contest_runner.bench.serving`), in a process of its own, ours and the yardstick in turn. Those of the wires are in
+`contest_runner.bench.wires`.
 """
 
 from __future__ import annotations
@@ -16,56 +17,15 @@ from time import perf_counter
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
+from contest_runner.bench.row import Row, RowFailed, Sample
 from contest_runner.bench.serving import environment, first_answer, idle_memory, job_beside_flood, program
+from contest_runner.bench.wires import WIRE_ROWS
 
 _PATIENCE: Final = 900.0
 """Seconds for one figure."""
 
 _MIB: Final = 1 << 20
-
-
-class RowFailed(Exception):
-    """A figure could not be taken; says why."""
-
-
-class Sample(Struct, frozen=True, kw_only=True):
-    """One round of a row."""
-
-    ours: float
-    """Things a second; of times, seconds; of memory, bytes."""
-    yardstick: float | None
-    cpu: float | None = None
-    """Microseconds of our processor time a thing."""
-    peak: int = 0
-    """Bytes."""
-    beside: float | None = None
-    """What went on beside it, a second."""
-
-
-class Row(Struct, frozen=True, kw_only=True):
-    """One row."""
-
-    name: str
-    what: str
-    unit: str
-    yardstick: str
-    """What it is held against; empty where it is a bound of its own."""
-    needs: tuple[str, ...] = ("contest_steps",)
-    """Packages without which it cannot be measured."""
-    at_least: float | None = None
-    """What ours by the yardstick has to be."""
-    at_most: float | None = None
-    """What ours by the yardstick may be; of memory, bytes."""
-    peak_below: int | None = None
-    beside: str = ""
-    """What `Sample.beside` counts."""
-    sample: Callable[[float], Sample]
-
-    def missing(self) -> list[str]:
-        """What of `needs` is not installed, by the distributions' names."""
-        return [name.replace("_", "-") for name in self.needs if find_spec(name) is None]
 
 
 def _figures(name: str, scale: float) -> list[dict[str, float]]:
@@ -253,4 +213,5 @@ ROWS: Final = (
         at_most=80 * _MIB,
         sample=_idle,
     ),
+    *WIRE_ROWS,
 )

@@ -53,7 +53,13 @@ def bench(
     """Measure Contest beside yardsticks taken in the same run, so that a slow machine changes both.
 
     Each figure is taken in a process of its own, ours and the yardstick in turn. Without a ROW all are taken, which
-    takes some minutes. Rows: durable, wide, jobs, flood, lone, cmd, status, start, help, idle.
+    takes some minutes.
+
+    \b
+    Rows, of jobs:      durable, wide, jobs, flood, lone, cmd, status
+    of the program:     start, help, idle
+    of the wires:       http-{version,list,status}-{16,64}, websocket, lines-{version,list}
+    of peers in floods: p99-{http,websocket}-{garbage,version,large,slow}
 
     Exit status: 0, whatever the figures are; 3 where one could not be taken.
     """
@@ -115,7 +121,7 @@ def _show(results: Sequence[Result]) -> None:
         f"{facts['system']}, {facts['processors']} processors, Python {facts['python']}, "
         f"SQLite {facts['sqlite']}, {facts['loop']}, stores in {facts['directory']}"
     )
-    header = ("ROW", "WHAT", "OURS", "YARDSTICK", "RATIO", "WANTED", "", "CPU EACH", "PEAK")
+    header = ("ROW", "WHAT", "OURS", "YARDSTICK", "RATIO", "WANTED", "", "CPU EACH, us", "PEAK")
     for line in table(header, map(_cells, results)):
         out(line)
     for result in results:
@@ -129,7 +135,6 @@ def _show(results: Sequence[Result]) -> None:
 
 
 def _cells(result: Result) -> tuple[str, ...]:
-    cpu = result.cpu_microseconds
     return (
         result.row,
         result.what,
@@ -138,7 +143,12 @@ def _cells(result: Result) -> tuple[str, ...]:
         "-" if result.ratio is None else f"{result.ratio:.2f}",
         result.wanted,
         _word(result),
-        "-" if cpu is None else f"{cpu:,.1f} us",
+        " : ".join(
+            f"{cpu:,.1f}"
+            for cpu in (result.cpu_microseconds, result.yardstick_cpu_microseconds)
+            if cpu is not None
+        )
+        or "-",
         "-" if result.peak_bytes is None else f"{result.peak_bytes >> 20} MiB",
     )
 
@@ -146,6 +156,8 @@ def _cells(result: Result) -> tuple[str, ...]:
 def _word(result: Result) -> str:
     if result.trouble is not None:
         return coloured(result.trouble.partition(":")[0], "yellow")
+    if result.reached is None:
+        return ""
     return coloured("reached", "green") if result.reached else coloured("missed", "red")
 
 
@@ -154,4 +166,6 @@ def _value(value: float | None, unit: str) -> str:
         return "-"
     if unit == "bytes":
         return f"{value / (1 << 20):.0f} MiB"
+    if unit == "ms":
+        return f"{value:.2f} ms"
     return f"{value:.3f} s" if unit == "s" else f"{value:,.0f} {unit}"
