@@ -85,6 +85,9 @@ class Answering:
         if event.type is EventType.ERROR:
             self._release()
             self._report_error(event.context.listener, event.err)
+        elif (answer := self._at_hand(event)) is not None:
+            self._release()
+            event.resolve(answer)
         else:
             self._open[event.response] = event, group.create_task(self._answer(event))
 
@@ -109,18 +112,24 @@ class Answering:
             self._release()
             _interrupt(event)
 
+    def _at_hand(self, event: Event) -> EventResponse | ContestError | None:
+        if event.msg is None or not _ROWS[event.type].reads:
+            return None
+        try:
+            data = self._manager.at_hand(event.msg, event.context)
+            return None if data is None else _response(event, data)
+        # The same boundary as below.
+        except Exception as error:
+            return _failed(event, error)
+
     async def _ask_manager(self, event: Event) -> EventResponse | ContestError:
         try:
             if event.msg is None:
                 raise TypeError(f"{event.type} without a message")
             return _response(event, await self._handler(event.type)(event.msg, event.context))
-        except ContestError as error:
-            return error
         # The one boundary per request between the job manager's code and the wires.
-        except Exception:
-            request_id = event.context.request_id
-            _log.exception("request %s (%s) failed", request_id, event.type)
-            return InternalError(request_id=request_id)
+        except Exception as error:
+            return _failed(event, error)
 
     def _handler(self, kind: EventType) -> Callable[[Any, Any], Awaitable[Any]]:
         if kind is EventType.WATCH:
@@ -130,6 +139,15 @@ class Answering:
 
     async def _subscribe(self, message: Any, caller: Any) -> Any:
         return self._manager.watch(message, caller)
+
+
+def _failed(event: Event, error: Exception) -> ContestError:
+    """What is told of what a job manager raised: a refusal of its own, or that there was a fault, which is logged."""
+    if isinstance(error, ContestError):
+        return error
+    request_id = event.context.request_id
+    _log.error("request %s (%s) failed", request_id, event.type, exc_info=error)
+    return InternalError(request_id=request_id)
 
 
 def _response(event: Event, data: Any) -> EventResponse:

@@ -313,8 +313,9 @@ class API:
         ends = None if limit is None else loop.time() + limit
         try:
             await self.send_event(event, seconds)
-            # Most answers are there when the job manager has had its turn: they need no timer, and nobody to wake us.
-            await _TURN
+            if not response.done():
+                # Most answers are there when the job manager has had its turn: they need no timer.
+                await _TURN
         except BaseException:
             response.cancel()
             raise

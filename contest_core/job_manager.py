@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from contest_core.events import (
         EventListMsg,
         EventLocksMsg,
+        EventMsg,
         EventRetryMsg,
         EventStartMsg,
         EventStatusMsg,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from contest_core.plugins import Plugins
     from contest_core.responses import (
         EncodedJSON,
+        ResponseData,
         ResponseDataList,
         ResponseDataLocks,
         ResponseDataRetry,
@@ -114,6 +116,13 @@ class JobManager(ABC):
 
         Called in a signal's handler, where anything may be half done.
         """
+
+    def at_hand(self, message: EventMsg, caller: Caller) -> ResponseData | EncodedJSON | None:
+        """The answer to what only reads, where it is in memory: it then needs no task, and its verb is not called.
+
+        Asked for every such request, so it must be quick; with None, as by default, the verb is called.
+        """
+        return None
 
     async def start(self, message: EventStartMsg, caller: Caller) -> ResponseDataStart | EncodedJSON:
         """Creates a job and begins it; returns when the job cannot be lost any more."""

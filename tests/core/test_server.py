@@ -963,6 +963,52 @@ async def test_an_answer_that_is_none_is_a_fault_of_the_manager(
     assert f"the job manager answered EventTypeStatus with a {type(answer).__name__}" in caplog.text
 
 
+class Quick(Manager):
+    """Has one status at hand, and of another only trouble."""
+
+    def at_hand(self, message: EventMsg, caller: Caller) -> EncodedJSON | None:
+        self.log.append(f"{type(message).__name__} of {caller.requestor}")
+        if isinstance(message, EventStatusMsg) and message.job_id == 7:
+            return EncodedJSON(b'{"Status":null}')
+        if isinstance(message, EventStatusMsg) and message.job_id == 8:
+            raise UnknownJob(job_id=8)
+        if isinstance(message, EventStatusMsg) and message.job_id == 9:
+            raise ZeroDivisionError("secret words")
+        return None
+
+    async def status(self, message: EventStatusMsg, caller: Caller) -> ResponseDataStatus:
+        self.log.append("asked")
+        return ResponseDataStatus(status=None)
+
+
+async def test_what_is_at_hand_is_answered_without_a_task_and_all_else_by_its_verb(log: list[str]) -> None:
+    async with open_server(Quick(log)) as server:
+        caller = server.api.caller(listener="t", peer="p", requestor="me")
+        tasks = len(asyncio.all_tasks())
+        answering = server.api.call(caller, "status", {"jobID": 7})
+        with pytest.raises(StopIteration) as done:
+            answering.send(None)
+        assert done.value.value.data == EncodedJSON(b'{"Status":null}')
+        assert len(asyncio.all_tasks()) == tasks
+        assert (await server.api.status(caller, 1)).result().status is None
+        assert log == ["EventStatusMsg of me", "EventStatusMsg of me", "asked"]
+        with pytest.raises(AnswerTimeout):
+            await server.api.start(caller, DESCRIPTOR)
+        assert len(log) == 3, "what changes something is never asked for so"
+
+
+async def test_what_is_raised_where_an_answer_is_looked_for_is_told_as_of_a_verb(
+    log: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_server(Quick(log), options=ServerOptions(in_flight=1)) as server:
+        caller = caller_of(server)
+        for _ in range(3):
+            assert isinstance((await server.api.status(caller, 8)).error, UnknownJob)
+            with pytest.raises(InternalError):
+                await server.api.status(caller, 9)
+    assert "ZeroDivisionError: secret words" in caplog.text
+
+
 async def test_a_verb_that_is_declared_and_not_written_is_refused_by_the_managers_name(
     log: list[str],
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from contest_core import JobQuery, JobState, ListResponse
+from contest_core import EventListMsg, EventStatusMsg, JobQuery, JobState, ListResponse
 from contest_runner.testing import Lab, job_of, one_test, simple, step
 
 
@@ -68,3 +68,23 @@ async def test_a_list_of_more_tags_or_states_than_anybody_means_is_refused_and_s
         error = (await found(states=(*states, JobState.FAILED))).error
         assert error is not None
         assert error.message == "65 states are asked for, the limit is 64"
+
+
+async def test_what_is_kept_is_at_hand_until_a_job_changes(lab: Lab) -> None:
+    async with lab.server() as serving:
+        caller = serving.server.api.caller(listener="test", peer="test", requestor="me")
+        query = EventListMsg(requestor="me", query=JobQuery())
+        number = await serving.start(simple(step("echo", text="x")))
+        whole = EventStatusMsg(requestor="me", job_id=number)
+        await serving.ended(number)
+        manager = serving.server.manager
+        for message, ask in (
+            (query, lambda: serving.server.api.call(caller, "list", {})),
+            (whole, lambda: serving.server.api.call(caller, "status", {"jobID": number})),
+        ):
+            answer = (await ask()).result()
+            assert manager.at_hand(message, caller) == answer
+        assert manager.at_hand(EventStatusMsg(requestor="me", job_id=99), caller) is None
+        await serving.start(simple(step("echo", text="x")))
+        assert manager.at_hand(query, caller) is None
+        assert manager.at_hand(whole, caller) is not None

@@ -30,7 +30,7 @@ from contest_core import (
     UnknownJob,
 )
 from contest_core.client import MAX_ANSWER_BYTES
-from contest_core.events import EventListMsg, EventStatusMsg
+from contest_core.events import EventListMsg, EventMsg, EventStatusMsg
 from contest_runner.cursors import JOBS, make_cursor, read_cursor
 from contest_runner.job import Job
 from contest_runner.status_packing import unpack
@@ -98,15 +98,19 @@ class Answers:
 
     # --- status
 
+    def at_hand(self, message: EventMsg) -> EncodedJSON | None:
+        """An answer that is kept: of a job that has ended, or of jobs none of which has changed since."""
+        if isinstance(message, EventListMsg):
+            return self._lists.get(message.query)
+        if isinstance(message, EventStatusMsg) and (kept := self._cache.get(_key(message))) is not None:
+            return EncodedJSON(kept)
+        return None
+
     async def status(self, message: EventStatusMsg) -> EncodedJSON:
         """The status that was asked for; of a part there is `RunStatuses` and no `RunStatus`, which repeats the last.
 
         Raises `UnknownJob`, `TooLarge`, and `InvalidQuery` for a run, test or target that the job does not have.
         """
-        key = (message.job_id, message.run, message.test, message.target, message.events)
-        kept = self._cache.get(key)
-        if kept is not None:
-            return EncodedJSON(kept)
         job = self._jobs.get(message.job_id)
         if job is not None:
             encoded = await self._of_running(job, message)
@@ -116,7 +120,7 @@ class Answers:
                 raise UnknownJob(job_id=message.job_id)
             encoded = await self._of_stored(row, message)
             if JobState(row.state).ended:
-                self._cache.put(key, encoded)
+                self._cache.put(_key(message), encoded)
         if len(encoded) > MAX_ANSWER_BYTES:
             # Not for its runs: reports have no bound of their own.
             raise TooLarge(what="the status", limit=MAX_ANSWER_BYTES, size=len(encoded))
@@ -215,9 +219,6 @@ class Answers:
     async def list(self, message: EventListMsg) -> EncodedJSON:
         """The jobs that match."""
         query = message.query
-        kept = self._lists.get(query)
-        if kept is not None:
-            return kept
         generation = self._generation
         rows = await self._store.jobs(
             states=[int(state) for state in query.states],
@@ -265,6 +266,10 @@ def _planned(plan: str | None) -> _Planned:
     except msgspec.MsgspecError:
         # A job whose plan cannot be read has a status all the same: it says why the job failed.
         return _Planned(runs=1)
+
+
+def _key(message: EventStatusMsg) -> tuple[object, ...]:
+    return message.job_id, message.run, message.test, message.target, message.events
 
 
 def _raw(pieces: Sequence[Piece]) -> list[Raw]:

@@ -19,6 +19,7 @@ from contest_core import (
     EncodedJSON,
     EventListMsg,
     EventLocksMsg,
+    EventMsg,
     EventRetryMsg,
     EventStartMsg,
     EventStatusMsg,
@@ -422,6 +423,10 @@ class LocalJobManager(JobManager):
             raise JobEnded(job_id=row.job_id, state=JobState(row.state).wire_name)
         await self._runner.stop(job)
         return ResponseDataStop()
+
+    def at_hand(self, message: EventMsg, caller: Caller) -> EncodedJSON | None:
+        """Statuses of ended jobs, and lists, while nothing changes."""
+        return self._answers.at_hand(message)
 
     @refuses_for_store
     async def status(self, message: EventStatusMsg, caller: Caller) -> ResponseDataStatus | EncodedJSON:
