@@ -1,0 +1,37 @@
+"""How the interpreter is set up while a server runs."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections import deque
+
+from contest_runner.interpreter import tuned_interpreter
+
+
+class Connection:
+    """What refers to itself, as a connection's objects do that are left."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_lived_for_a_while_and_refers_to_itself_is_collected_soon() -> None:
+    with tuned_interpreter():
+        left = Connection()
+        gone = weakref.ref(left)
+        gc.collect()  # now it is among the oldest
+        del left
+        living: deque[Connection] = deque(maxlen=200_000)
+        for _ in range(3_000_000):
+            living.append(Connection())
+            if gone() is None:
+                break
+        assert gone() is None
+
+
+def test_the_settings_are_those_of_before_again_afterwards() -> None:
+    before = gc.get_threshold()
+    with tuned_interpreter():
+        assert gc.get_threshold() != before
+    assert gc.get_threshold() == before
