@@ -199,6 +199,28 @@ async def test_a_server_that_stays_away_ends_it_and_the_cursor_is_good(
 
 
 @SCHEMES
+async def test_patience_begins_anew_with_a_connection_that_lasted_though_nothing_happened(
+    kit: Any, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "PATIENCE", 1.0)
+    monkeypatch.setattr(watching, "LASTED_SECONDS", 0.1)
+    lab = kit.Lab()
+    async with behind_a_line(kit, lab, scheme) as (here, line):
+        await here.api.start(kit.caller_of(here), JOB)
+        async with here.api.watch(kit.caller_of(here), job_id=1) as watch:
+            await take(watch, 1)
+            for _ in range(2):
+                began = watch._began
+                line.cut()
+                await kit.until(lambda: here.readiness() is not None)
+                line.mend()
+                await kit.until(lambda began=began: watch._began > began)
+                await asyncio.sleep(1.1)
+            lab.finish(1)
+            assert names(await take(watch, 1)) == ["JobStateCompleted"]
+
+
+@SCHEMES
 async def test_a_caller_who_goes_away_ends_it_over_there(kit: Any, scheme: str) -> None:
     lab = kit.Lab()
     async with kit.relayed(lab, scheme) as (_, here):

@@ -41,6 +41,9 @@ BEGINNING_SECONDS: Final = 1.0
 PATIENCE: Final = 60.0
 """Seconds that a watch waits for a server that was lost."""
 
+LASTED_SECONDS: Final = 5.0
+"""A connection that was there for longer was a success, though nothing happened: the next loss is another one."""
+
 
 class _Data(EventData, frozen=True, kw_only=True):
     payload: Raw
@@ -74,6 +77,8 @@ class FarWatch(Watch):
         self._room = asyncio.Event()
         self._subscribed = False
         self._patient_until = 0.0
+        self._began = 0.0
+        """When the present subscription did; 0 where there is none."""
         self._task: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
@@ -150,6 +155,8 @@ class FarWatch(Watch):
             except ContestError as error:
                 if isinstance(error, ConnectionLost | Unreachable):
                     self._far.lost(error)
+                if self._began and time.monotonic() - self._began > LASTED_SECONDS:
+                    self._patient_until = 0.0
                 if not self._may_resume(error):
                     raise told(error, verb="watch", address=self._far.address) from error
             if self._patient_until == 0:
@@ -159,12 +166,14 @@ class FarWatch(Watch):
 
     async def _read(self) -> None:
         """One subscription to its end."""
+        self._began = 0.0
         offer = await self._far.offer()
         if refused := offer.lacks("watch", self._message):
             raise refused
         message = msgspec.structs.replace(self._message, since=self._since)
         async with self._far.client.watch(parameters_of("watch", message)) as items:
             self._subscribed = True
+            self._began = time.monotonic()
             self._wake(None)
             async for item in self._decoded(items):
                 self._patient_until = 0.0
