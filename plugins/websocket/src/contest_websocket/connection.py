@@ -62,7 +62,7 @@ _WAITING: Final = 16
 _BITE: Final = 8 * 1024
 """Bytes that are parsed in one turn of the loop: more than a thousand pings, which would else be a second's work."""
 
-_TURN: Final = 32
+_TURN: Final = 4
 """Messages that are taken before others have their turn."""
 
 _FRAME: Final = 256
