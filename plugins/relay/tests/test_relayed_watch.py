@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
 import pytest
 
-from contest_core import Cursor, EventStartMsg, Gap, InvalidParameters, Termination, Unavailable, UnknownJob
+from contest_core import (
+    Cursor,
+    EventStartMsg,
+    Gap,
+    InvalidParameters,
+    Termination,
+    TooManyRequests,
+    Unavailable,
+    UnknownJob,
+)
 from contest_relay import watching
 
 JOB = '{"JobName":"j"}'
@@ -127,6 +136,17 @@ async def test_a_refusal_is_raised_when_it_is_entered(kit: Any, scheme: str) -> 
                 pass
         with pytest.raises(InvalidParameters, match="no cursor of this store"):
             async with here.api.watch(kit.caller_of(here), since=Cursor("x")):
+                pass
+
+
+async def test_a_watch_too_many_over_there_is_told_as_one_of_this_relay(kit: Any) -> None:
+    async with kit.relayed(kit.Lab(), "ws") as (_, here), AsyncExitStack() as watches:
+        for _ in range(64):
+            await watches.enter_async_context(here.api.watch(kit.caller_of(here)))
+        with pytest.raises(
+            TooManyRequests, match=r"ws://.* gives this relay no further watch: .* 64 watches"
+        ):
+            async with here.api.watch(kit.caller_of(here)):
                 pass
 
 

@@ -18,6 +18,7 @@ from contest_core import (
     Refusal,
     Refused,
     TooLarge,
+    TooManyRequests,
     Unavailable,
     Unsupported,
 )
@@ -92,6 +93,9 @@ def told(error: ContestError, *, verb: str, address: str) -> ContestError:
             return Unavailable(what=address, reason=error.message)
         case "connection_lost":
             return Interrupted(verb=verb, ended=f"the connection to {address} broke")
+        case "too_many_requests" if verb == "watch":
+            # Its advice, to end one, is for the one peer that this relay is there.
+            return TooManyRequests(reason=f"{address} gives this relay no further watch: {error.message}")
         case "too_large" if isinstance(error, TooLarge) and error.limit:
             return _too_large(error, address)
         case "internal" if address not in error.message:

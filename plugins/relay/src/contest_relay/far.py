@@ -100,7 +100,7 @@ class Far:
     # --- called by the manager
 
     async def open(self, seconds: float) -> None:
-        """Greets it, and returns when that is done or has taken so long. Raises `Unauthenticated`.
+        """Greets it, and returns when that is done or has taken so long. Raises a `ContestError` for a wrong token.
 
         A server that is away is no error: it may be started later than this one.
         """
@@ -108,7 +108,10 @@ class Far:
         await asyncio.wait([greeting], timeout=seconds)
         error = greeting.result() if greeting.done() else self._away
         if isinstance(error, Unauthenticated):
-            raise error
+            reason = (
+                f"{self.address} does not know this relay: {error.message}; `token` is what it shows there"
+            )
+            raise ContestError(f"job manager relay: {reason}", code=error.code) from error
         self._context.ready()
         self._telling = True
         if error is not None:
