@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct, field
 
 from contest_core.errors import ContestError
+from contest_core.job_event import Gap, JobEvent
 from contest_core.job_plan import JobPlan
 from contest_core.status import Finding, JobEntry, JobStatus, Lock
 from contest_core.wire_names import wire_name
@@ -172,8 +173,12 @@ _encoder = msgspec.json.Encoder()
 _TYPE_JSON = {kind: _encoder.encode(name) for kind, name in RESPONSE_TYPE_TO_NAME.items()}
 
 
-def encode(answer: Response[Any] | ContestError) -> bytes:
-    """The JSON object that a wire carries for this answer or error."""
+def encode(answer: Response[Any] | ContestError | JobEvent | Gap) -> bytes:
+    """The JSON object that a wire carries for this answer or error, or for this event or gap of a watch."""
+    if isinstance(answer, JobEvent):
+        return b'{"Event":%b}' % _encoder.encode(answer)
+    if isinstance(answer, Gap):
+        return b'{"Gap":%b}' % _encoder.encode(answer)
     if isinstance(answer, ContestError):
         return b'{"Msg":%b}' % _error_members(answer)
     data = answer.data

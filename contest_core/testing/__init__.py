@@ -12,7 +12,7 @@ pytest.register_assert_rewrite(
     *(
         f"contest_core.testing.{name}"
         for name in (
-            "case",
+            "cases",
             "client_cases",
             "listener_answers",
             "listener_life",
@@ -28,7 +28,7 @@ pytest.register_assert_rewrite(
     )
 )
 
-from contest_core.testing.case import Suite, case  # noqa: E402
+from contest_core.testing.cases import Suite, case  # noqa: E402
 from contest_core.testing.clock import VirtualClock  # noqa: E402
 from contest_core.testing.direct import DirectClient, DirectListener  # noqa: E402
 from contest_core.testing.memory import MemoryJob, MemoryJobManager  # noqa: E402

@@ -8,7 +8,7 @@ import pytest
 
 from contest_core.client import ClientOptions
 from contest_core.errors import ContestError
-from contest_core.testing.case import case
+from contest_core.testing.cases import case, open_files
 from contest_core.testing.transport import Transport
 from contest_core.testing.world import REQUESTOR, Place, ask, code, refusal, until, within
 
@@ -102,6 +102,20 @@ class ClientCases(Transport):
             await within(client.aclose(), "the second end of the client")
             assert await refusal(client.call("list", _WHO)) in ("connection_lost", "unreachable")
             assert world.manager.times("list") == 1
+
+    @case
+    async def test_closed_it_lets_go_at_once(self, place: Place) -> None:
+        """Of what it had open and of its place at the server, which goes on."""
+        async with place.serve() as world:
+            await world.still_serves()
+            before = len(open_files()), len(asyncio.all_tasks())
+            client = await self.connect(world.address, ClientOptions(requestor=REQUESTOR))
+            assert code(await ask(client, "list")) is None
+            await within(client.aclose(), "the end of the client")
+            await until(
+                lambda: len(open_files()) <= before[0] and len(asyncio.all_tasks()) <= before[1],
+                "nothing is open that was not before it connected",
+            )
 
     @case
     async def test_a_watch_that_is_lost_in_the_middle_says_so(self, place: Place) -> None:

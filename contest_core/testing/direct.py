@@ -18,7 +18,6 @@ from contest_core.api import API
 from contest_core.caller import Credentials
 from contest_core.client import Client, ClientOptions
 from contest_core.errors import ContestError, Unreachable
-from contest_core.job_event import Gap, JobEvent
 from contest_core.listener import Listener, ListenerContext
 from contest_core.responses import encode
 
@@ -82,12 +81,7 @@ class DirectListener(Listener):
         principal = await api.authenticate(*credentials, listener=context.name, peer="direct")
         caller = api.caller(listener=context.name, peer="direct", principal=principal)
         async with api.subscribe(caller, parameters) as watch:
-            yield (_item(item) async for item in watch)
-
-
-def _item(item: JobEvent | Gap) -> bytes:
-    kind = b"Gap" if isinstance(item, Gap) else b"Event"
-    return b'{"%b":%b}' % (kind, msgspec.json.encode(item))
+            yield (encode(item) async for item in watch)
 
 
 class DirectClient(Client):

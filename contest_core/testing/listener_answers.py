@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from contest_core.errors import ERRORS, error_from_wire
-from contest_core.testing.case import case
+from contest_core.testing.cases import case
 from contest_core.testing.transport import Transport
 from contest_core.testing.world import REQUESTOR, Place, World, ask, call, code, refusal
 

@@ -10,7 +10,7 @@ import pytest
 from contest_core.client import ClientOptions
 from contest_core.job_manager import Termination
 from contest_core.server import open_server
-from contest_core.testing.case import case
+from contest_core.testing.cases import case
 from contest_core.testing.played import PlayedJobManager
 from contest_core.testing.transport import Transport
 from contest_core.testing.world import REQUESTOR, Place, World, ask, code, refusal, until, within
@@ -84,8 +84,7 @@ class LifeCases(Transport):
             for client in clients:
                 assert code(await ask(client, "list")) is None
             world.server.terminate(Termination.CANCEL)
-            async with asyncio.timeout(3):
-                await world.server.wait()
+            await within(world.server.wait(), "the end of the server", 3.0)
 
     @case
     async def test_new_jobs_are_refused_while_it_drains_and_all_else_is_answered(self, place: Place) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from contest_core.testing.case import case
+from contest_core.testing.cases import case
 from contest_core.testing.transport import Transport
 from contest_core.testing.wire import Wire
 from contest_core.testing.world import REQUESTOR, Place, World, ask, call, refusal, until, within

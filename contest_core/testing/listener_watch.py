@@ -13,9 +13,9 @@ from typing import Any, Final
 import pytest
 
 from contest_core.client import Client
-from contest_core.errors import ContestError
+from contest_core.errors import ContestError, error_from_wire
 from contest_core.job_manager import Termination
-from contest_core.testing.case import case
+from contest_core.testing.cases import case
 from contest_core.testing.transport import Transport
 from contest_core.testing.world import REQUESTOR, Place, World, add_job, ask, code, refusal, until, within
 
@@ -134,6 +134,19 @@ class WatchCases(Transport):
                 world.manager.emit(job, f"of-{job}")
             for job, feed in enumerate(feeds, 1):
                 assert [_name(await _next(feed)) for _ in range(2)] == ["JobStateStarted", f"of-{job}"]
+
+    @case
+    async def test_a_fault_that_ends_a_watch_is_not_taken_for_its_end(self, place: Place) -> None:
+        """It is raised, with its code: who watches goes on from the last cursor."""
+        async with self._watched(place) as world:
+            await world.jobs(1)
+            async with (await world.client()).watch({**_WHO, "jobID": 1}) as items:
+                await _next(items)
+                world.manager.raises["event"] = error_from_wire("unavailable", "the store is away")
+                world.manager.emit(1, "lost")
+                with pytest.raises(ContestError) as caught:
+                    await _next(items)
+                assert caught.value.code == "unavailable", caught.value
 
     @case
     async def test_a_watch_that_is_left_ends_at_the_job_manager(self, place: Place) -> None:

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, TypeAlias
 import pytest
 
 from contest_core.job_manager import JobManager
-from contest_core.testing.case import Suite
+from contest_core.testing.cases import Suite
 from contest_core.testing.manager_world import Complaints, ManagerPlace, ManagerWorld
 
 Descriptor: TypeAlias = Mapping[str, Any]

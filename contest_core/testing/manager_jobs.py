@@ -11,7 +11,7 @@ import pytest
 from contest_core.errors import InvalidDescriptor, JobEnded
 from contest_core.responses import ResponseDataValidate
 from contest_core.status import Finding, JobState, Lock, Severity, Verdict
-from contest_core.testing.case import case
+from contest_core.testing.cases import case
 from contest_core.testing.managed import ManagedJobs, text
 from contest_core.testing.manager_world import UNKNOWN, ManagerPlace, ManagerWorld, refusal, result
 from contest_core.testing.world import within

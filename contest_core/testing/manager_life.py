@@ -12,7 +12,7 @@ from contest_core.errors import ContestError
 from contest_core.job_manager import Termination
 from contest_core.status import JobState, Verdict
 from contest_core.testing import manager_world
-from contest_core.testing.case import case
+from contest_core.testing.cases import case
 from contest_core.testing.managed import ManagedJobs, text
 from contest_core.testing.manager_world import ManagerPlace, ManagerWorld, refusal, result
 from contest_core.testing.world import within

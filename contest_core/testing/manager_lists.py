@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from contest_core.status import JobState, Verdict
-from contest_core.testing.case import case
+from contest_core.testing.cases import case
 from contest_core.testing.managed import ManagedJobs, text
 from contest_core.testing.manager_world import ManagerPlace, ManagerWorld, refusal
 from contest_core.testing.world import REQUESTOR

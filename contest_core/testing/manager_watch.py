@@ -11,7 +11,7 @@ import pytest
 from contest_core.errors import ContestError
 from contest_core.job_event import Cursor, JobEvent
 from contest_core.job_manager import Termination
-from contest_core.testing.case import case
+from contest_core.testing.cases import case
 from contest_core.testing.managed import ManagedJobs, text
 from contest_core.testing.manager_world import UNKNOWN, ManagerPlace, ManagerWorld, read
 from contest_core.testing.world import within

@@ -48,7 +48,7 @@ class PlayedJobManager(MemoryJobManager):
         self.done: Counter[str] = Counter()
         """Requests, by verb, that went through to their end."""
         self.raises: dict[str, Exception] = {}
-        """What a verb raises."""
+        """What a verb raises; under `event`, a watch instead of its next event."""
         self.filler: bytes = b""
         """What a status is filled up with."""
         self.given_out = 0
@@ -146,6 +146,8 @@ class _Counted(Watch):
 
     async def __anext__(self) -> JobEvent | Gap:
         item = await anext(self._watch)
+        if (error := self._manager.raises.get("event")) is not None:
+            raise error
         self._manager.given_out += 1
         return item
 

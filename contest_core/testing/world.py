@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 PATIENCE: Final = 10.0
 """Seconds to wait for anything that has to happen."""
 
+LONG: Final = 60.0
+"""Seconds of the API's own timeouts where a case is not about them: what it waits for has to come of itself."""
+
 SERVER_ID: Final = "kit"
 REQUESTOR: Final = "kit"
 
@@ -66,7 +69,7 @@ class Place:
     async def serve(
         self,
         *,
-        event_timeout: float = PATIENCE,
+        event_timeout: float = LONG,
         in_flight: int = 1000,
         grace: float = 5.0,
         token: bool = False,
@@ -88,7 +91,7 @@ class Place:
             yield world
 
     @asynccontextmanager
-    async def reference(self, *, event_timeout: float = PATIENCE) -> AsyncIterator[Reference]:
+    async def reference(self, *, event_timeout: float = LONG) -> AsyncIterator[Reference]:
         """The same without a transport."""
         manager = PlayedJobManager()
         listener = DirectListener()
@@ -103,7 +106,7 @@ class Place:
     async def bare(self) -> AsyncIterator[Bare]:
         """The listener alone, with an API and no server around it: it can be cancelled."""
         manager = PlayedJobManager()
-        api = API(event_timeout=PATIENCE, server_id=SERVER_ID, capabilities=manager.capabilities())
+        api = API(event_timeout=LONG, server_id=SERVER_ID, capabilities=manager.capabilities())
         context = PlayedContext()
         answering = Answering(manager, api.events, in_flight=1000, report_error=context.count)
         async with asyncio.TaskGroup() as group:
@@ -256,13 +259,14 @@ class PlayedContext:
         self.errors.append(error)
 
 
-async def within(work: Any, what: str = "it") -> Any:
+async def within(work: Any, what: str = "it", seconds: float | None = None) -> Any:
     """The result of what has to be done in time."""
+    seconds = PATIENCE if seconds is None else seconds
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(seconds):
             return await work
     except TimeoutError as error:
-        raise AssertionError(f"{what} did not happen within {PATIENCE:g} s") from error
+        raise AssertionError(f"{what} did not happen within {seconds:g} s") from error
 
 
 async def until(holds: Callable[[], object], what: str) -> None:

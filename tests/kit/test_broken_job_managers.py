@@ -27,9 +27,9 @@ from contest_core import (
     Verdict,
     Watch,
 )
-from contest_core.testing import case as running
+from contest_core.testing import cases as running
 from contest_core.testing import manager_world, world
-from contest_core.testing.case import run_case
+from contest_core.testing.cases import run_case
 from contest_core.testing.memory import MemoryJob
 
 from .kept import KeptJobManager, KeptSuite

@@ -30,7 +30,7 @@ from contest_core import (
     Watch,
 )
 from contest_core.testing import TransportSuite
-from contest_core.testing.case import run_case
+from contest_core.testing.cases import run_case
 
 from .lines import LIMIT, Connection, LineClient, LineListener, LineSuite
 
@@ -533,6 +533,16 @@ class MixesUpWatches(LineClient):
         super().take(line.replace(b'"Subscription":2', b'"Subscription":1') if b'"event"' in line else line)
 
 
+@breaks("test_a_fault_that_ends_a_watch_is_not_taken_for_its_end", "StopAsyncIteration")
+class TakesFaultsForEnds(LineClient):
+    def take(self, line: bytes) -> None:
+        if b'"watchEnded"' in line:
+            message = json.loads(line)
+            message["params"] = {"Subscription": message["params"]["Subscription"], "Cursor": "1"}
+            line = json.dumps(message).encode()
+        super().take(line)
+
+
 @breaks("test_a_watch_that_is_left_ends_at_the_job_manager", "the watch has ended")
 class NeverUnwatches(LineClient):
     async def ask(self, verb: str, parameters: Mapping[str, object]) -> Any:
@@ -624,6 +634,12 @@ class ClosesOnce(LineClient):
         self.writer.transport.abort()
 
 
+@breaks("test_closed_it_lets_go_at_once", "nothing is open")
+class ClosesNothing(LineClient):
+    async def aclose(self) -> None:
+        pass
+
+
 @breaks("test_a_watch_that_is_lost_in_the_middle_says_so", "StopAsyncIteration")
 class EndsWatchesQuietly(LineClient):
     def end(self) -> None:
@@ -643,8 +659,8 @@ def nothing_left_behind() -> None:
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("contest_core.testing.world.PATIENCE", 0.7)
-    monkeypatch.setattr("contest_core.testing.case._AWAY", 0.2)
-    monkeypatch.setattr("contest_core.testing.case.CASE_TIMEOUT", 6.0)
+    monkeypatch.setattr("contest_core.testing.cases._AWAY", 0.2)
+    monkeypatch.setattr("contest_core.testing.cases.CASE_TIMEOUT", 6.0)
 
 
 def cases() -> dict[str, Any]:

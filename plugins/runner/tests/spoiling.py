@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import pytest
 
-from contest_core.testing.case import run_case
+from contest_core.testing.cases import run_case
 from contest_runner.testing import StoreSuite, store_place
 
 Spoil = Callable[[Any], None]

@@ -17,7 +17,7 @@ import pytest
 from msgspec import Struct
 
 from contest_core import Duration, Finding, Secret, Severity
-from contest_core.testing import case as running
+from contest_core.testing import cases as running
 from contest_runner.step import AllTargetsStep, Arrival, Expanded, OnInterrupt, Step, TargetFailed, ThreadStep
 from contest_runner.testing import StepSuite, part_place
 

@@ -124,7 +124,7 @@ class _Open:
 
     @classmethod
     def now(cls) -> _Open:
-        return cls(set(threading.enumerate()), _files(), _children())
+        return cls(set(threading.enumerate()), open_files(), _children())
 
     def left(self, directory: Path) -> list[str]:
         """What was not there before, after what ends by itself had its time; names in a directory do not."""
@@ -142,7 +142,7 @@ class _Open:
         return threads + files + children
 
 
-def _files() -> dict[str, str]:
+def open_files() -> dict[str, str]:
     """Open descriptors, on systems that tell."""
     found = {}
     for number in _listed("/proc/self/fd"):
