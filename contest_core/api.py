@@ -215,7 +215,11 @@ class API:
     ) -> StatusResponse:
         """The status of a job, or of one run, test or target of it, with or without steps' events."""
         arguments = {"job_id": job_id, "run": run, "test": test, "target": target, "events": events}
-        return _decoded(await self._ask(caller, "status", arguments), ResponseDataStatus)
+        answer = await self._ask(caller, "status", arguments)
+        await (
+            _TURN
+        )  # what is at hand is answered in no time: a program that asks on and on must not keep the loop
+        return _decoded(answer, ResponseDataStatus)
 
     async def retry(self, caller: Caller, job_id: int, *, failed_only: bool = False) -> RetryResponse:
         """Runs an ended job again as a new one, linked to it."""
@@ -224,7 +228,9 @@ class API:
 
     async def list(self, caller: Caller, query: JobQuery) -> ListResponse:
         """The jobs that match the query."""
-        return _decoded(await self._ask(caller, "list", {"query": query}), ResponseDataList)
+        answer = await self._ask(caller, "list", {"query": query})
+        await _TURN  # as above
+        return _decoded(answer, ResponseDataList)
 
     def version(self) -> VersionResponse:
         """The API version that is spoken here, and beside it what this server offers."""

@@ -327,12 +327,23 @@ async def test_json_rpc_is_answered_as_shown() -> None:
 async def test_the_function_of_the_page_answers() -> None:
     names: dict[str, Any] = dict(vars(contest_core))
     page = ROOT / "docs" / "writing-a-listener.md"
-    (block,) = [block for block in blocks("python", pages=[page]) if not block.about]
-    exec(block.text, names)
+    for block in blocks("python", pages=[page]):
+        if not block.about:
+            exec(f"from __future__ import annotations\n{block.text}", names)
     async with open_server(MemoryJobManager()) as server:
         caller = server.api.caller(listener="docs", peer="this test", requestor="me")
         assert b'"JobIDs":[]' in await names["answer"](server.api, caller, "list", {})
         assert b'"Code":"unknown_verb"' in await names["answer"](server.api, caller, "lists", {})
+        await server.api.start(caller, '{"JobName": "one"}')
+        sent: list[bytes] = []
+
+        async def send(message: bytes) -> None:
+            sent.append(message)
+            if len(sent) == 2:
+                await server.api.stop(caller, 1)
+
+        await names["follow"](server.api, caller, {"jobID": 1}, send)
+        assert [sorted(json.loads(message)) for message in sent] == [["Begins"], ["Event"], ["Event"]]
 
 
 # --- what is read
