@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import NoneType
 from typing import Any, ClassVar, NamedTuple
@@ -320,8 +322,10 @@ class EndsEarly(Good):
 
 @breaks("given_up_it_leaves_nothing", "it left behind: process")
 class StartsProcessesItself(Good):
+    started: ClassVar[list[int]] = []
+
     async def wait(self, parameters: Any, context: Any) -> None:
-        os.posix_spawnp("sleep", ["sleep", "1"], {**os.environ})
+        self.started.append(os.posix_spawnp("sleep", ["sleep", "60"], {**os.environ}))
         await super().wait(parameters, context)
 
 
@@ -372,6 +376,11 @@ def test_a_broken_step_fails_its_case(
     with pytest.raises((AssertionError, pytest.fail.Exception, TypeError, AttributeError)) as caught:
         getattr(suite, broken.case)(tmp_path)
     assert broken.words in str(caught.value)
+    while StartsProcessesItself.started:
+        # Nobody else would bury them, and another test would find them.
+        os.kill(process := StartsProcessesItself.started.pop(), signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(process, 0)
 
 
 def test_every_case_has_a_step_that_breaks_it() -> None:
