@@ -16,6 +16,11 @@ from contest_core.testing.clock import VirtualClock
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For `-n auto`: two more than there are processors, as many tests wait for processes and timeouts."""
+    return (os.cpu_count() or 1) + 2
+
+
 class _Complaints(logging.Handler):
     """What asyncio logs and nobody sees: exceptions that were never retrieved, tasks that were destroyed."""
 
