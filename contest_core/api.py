@@ -197,11 +197,11 @@ class API:
         With a start key, 1 to 256 bytes, asking again with the same descriptor gives the same job.
         """
         arguments = {"job_descriptor": job_descriptor, "start_key": start_key, "strict": strict}
-        return _decoded(await self._ask(caller, "start", arguments), ResponseDataStart)
+        return await self._answered(caller, "start", arguments, ResponseDataStart)
 
     async def stop(self, caller: Caller, job_id: int) -> StopResponse:
         """Requests the cancellation of a job; answered when the request is on disk."""
-        return _decoded(await self._ask(caller, "stop", {"job_id": job_id}), ResponseDataStop)
+        return await self._answered(caller, "stop", {"job_id": job_id}, ResponseDataStop)
 
     async def status(
         self,
@@ -215,22 +215,16 @@ class API:
     ) -> StatusResponse:
         """The status of a job, or of one run, test or target of it, with or without steps' events."""
         arguments = {"job_id": job_id, "run": run, "test": test, "target": target, "events": events}
-        answer = await self._ask(caller, "status", arguments)
-        await (
-            _TURN
-        )  # what is at hand is answered in no time: a program that asks on and on must not keep the loop
-        return _decoded(answer, ResponseDataStatus)
+        return await self._answered(caller, "status", arguments, ResponseDataStatus)
 
     async def retry(self, caller: Caller, job_id: int, *, failed_only: bool = False) -> RetryResponse:
         """Runs an ended job again as a new one, linked to it."""
         arguments = {"job_id": job_id, "failed_only": failed_only}
-        return _decoded(await self._ask(caller, "retry", arguments), ResponseDataRetry)
+        return await self._answered(caller, "retry", arguments, ResponseDataRetry)
 
     async def list(self, caller: Caller, query: JobQuery) -> ListResponse:
         """The jobs that match the query."""
-        answer = await self._ask(caller, "list", {"query": query})
-        await _TURN  # as above
-        return _decoded(answer, ResponseDataList)
+        return await self._answered(caller, "list", {"query": query}, ResponseDataList)
 
     def version(self) -> VersionResponse:
         """The API version that is spoken here, and beside it what this server offers."""
@@ -239,11 +233,11 @@ class API:
     async def validate(self, caller: Caller, job_descriptor: str, *, plan: bool = False) -> ValidateResponse:
         """Everything that `start` checks; nothing is run. With `plan`, what each target would be given."""
         arguments = {"job_descriptor": job_descriptor, "plan": plan}
-        return _decoded(await self._ask(caller, "validate", arguments), ResponseDataValidate)
+        return await self._answered(caller, "validate", arguments, ResponseDataValidate)
 
     async def locks(self, caller: Caller) -> LocksResponse:
         """Which targets are locked, by which job, until when."""
-        return _decoded(await self._ask(caller, "locks", {}), ResponseDataLocks)
+        return await self._answered(caller, "locks", {}, ResponseDataLocks)
 
     def watch(
         self, caller: Caller, *, job_id: int | None = None, since: Cursor | None = None
@@ -339,6 +333,18 @@ class API:
             raise answer.err
         return answer
 
+    async def _answered(
+        self, caller: Caller, verb: str, arguments: Mapping[str, Any], kind: type[ResponseData]
+    ) -> Response[Any]:
+        """The answer for a program, which wants no encoded data."""
+        response = await self._ask(caller, verb, arguments)
+        if VERBS[verb].reads:
+            # What is at hand is answered in no time: a program that asks on and on must not keep the loop.
+            await _TURN
+        if not isinstance(response.data, EncodedJSON):
+            return response
+        return msgspec.structs.replace(response, data=msgspec.json.decode(response.data.json, type=kind))
+
     async def _ask(self, caller: Caller, verb: str, arguments: Mapping[str, Any]) -> Response[Any]:
         requestor = self._admission.admit(verb, caller)
         return await self._send(caller, verb, _message(verb, requestor, arguments))
@@ -426,13 +432,6 @@ def _message(verb: str, requestor: str, arguments: Mapping[str, Any]) -> EventMs
     if start_key is not None:
         check_start_key(start_key)
     return _MESSAGES[verb](requestor=requestor, **arguments)
-
-
-def _decoded(response: Response[Any], kind: type[ResponseData]) -> Response[Any]:
-    """The answer for a program, which wants no encoded data."""
-    if not isinstance(response.data, EncodedJSON):
-        return response
-    return msgspec.structs.replace(response, data=msgspec.json.decode(response.data.json, type=kind))
 
 
 def _refused_data(

@@ -19,6 +19,7 @@ from contest_core.api import API
 from contest_core.caller import Caller
 from contest_core.errors import ContestError, InternalError, InvalidParameters, TooManyRequests
 from contest_core.job_event import Gap, JobEvent
+from contest_core.responses import encode
 from contest_core.watch import Watch
 
 MAX_WATCHES: Final = 64
@@ -164,12 +165,8 @@ class Subscriptions:
 
 
 def _event(number: int, item: JobEvent | Gap) -> bytes:
-    kind = b"Gap" if isinstance(item, Gap) else b"Event"
-    return b'{"jsonrpc":"2.0","method":"event","params":{"Subscription":%d,"%b":%b}}' % (
-        number,
-        kind,
-        msgspec.json.encode(item),
-    )
+    # What is encoded is an object of its own: its first brace makes room for the subscription.
+    return b'{"jsonrpc":"2.0","method":"event","params":{"Subscription":%d,%b}' % (number, encode(item)[1:])
 
 
 def _ended(number: int, watch: Watch, error: ContestError | None) -> bytes:

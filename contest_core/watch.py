@@ -9,9 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from contest_core.job_event import Gap
+from contest_core.responses import encode
 
 if TYPE_CHECKING:
     from typing import Self
@@ -40,4 +39,4 @@ def is_from_now(parameters: Mapping[str, object]) -> bool:
 
 def beginning(cursor: str) -> bytes:
     """What a client's watch gives first where it is from now on: nothing was missed, and here it begins."""
-    return msgspec.json.encode({"Gap": Gap(missed=0, cursor=cursor)})
+    return encode(Gap(missed=0, cursor=cursor))

@@ -28,7 +28,7 @@ pytest.register_assert_rewrite(
     )
 )
 
-from contest_core.testing.cases import Suite, case  # noqa: E402
+from contest_core.testing.cases import Complaints, Suite, case  # noqa: E402
 from contest_core.testing.clock import VirtualClock  # noqa: E402
 from contest_core.testing.direct import DirectClient, DirectListener  # noqa: E402
 from contest_core.testing.memory import MemoryJob, MemoryJobManager  # noqa: E402
@@ -39,6 +39,7 @@ from contest_core.testing.world import PlayedContext  # noqa: E402
 
 __all__ = [
     "ClientSuite",
+    "Complaints",
     "DirectClient",
     "DirectListener",
     "JobManagerSuite",

@@ -55,7 +55,7 @@ def case(body: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
 def run_case(suite: Any, body: Callable[..., Awaitable[None]], directory: Path, **arguments: Any) -> None:
     """Runs one case. Raises `AssertionError` where a promise is broken, or something is left."""
-    complaints = _Complaints()
+    complaints = Complaints()
     _warm_up(suite.new_event_loop())
     before = _Open.now()
     root = logging.getLogger()
@@ -99,8 +99,8 @@ async def _tasks_left() -> list[str]:
     return sorted(repr(task.get_coro()) for task in others)
 
 
-class _Complaints(logging.Handler):
-    """Keeps what was logged as an error: by asyncio, whatever it is; by Contest, unless a case expects it."""
+class Complaints(logging.Handler):
+    """Keeps what was logged as an error while a case ran: by asyncio, whatever it is; by Contest, unless `expected`."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)

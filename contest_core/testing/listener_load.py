@@ -14,7 +14,7 @@ import pytest
 from contest_core.testing.cases import case
 from contest_core.testing.transport import Transport
 from contest_core.testing.wire import Wire
-from contest_core.testing.world import REQUESTOR, Place, World, ask, call, refusal, until, within
+from contest_core.testing.world import REQUESTOR, Place, World, ask, call, refusal, settled, until, within
 
 _DESCRIPTOR = '{"JobName": "one"}'
 _WHO = {"requestor": REQUESTOR}
@@ -194,7 +194,7 @@ class BytesCases(Transport):
             world.manager.filler = b"z" * answer
             wire = await world.dial()
             asking = asyncio.ensure_future(_ask_on_and_on(wire, self._status(1), 400))
-            await _settled(world)
+            await settled(lambda: world.manager.done["status"])
             assert world.manager.done["status"] * answer < 100 * 1024 * 1024, "it answers on and on"
             await world.still_serves()
             wire.close()
@@ -308,14 +308,6 @@ async def _ask_on_and_on(wire: Wire, request: bytes, times: int) -> None:
     with suppress(OSError):
         for _ in range(times):
             await wire.send(request)
-
-
-async def _settled(world: World) -> None:
-    """Returns when no more requests have come to the job manager for a while."""
-    before = -1
-    while before != world.manager.done["status"]:
-        before = world.manager.done["status"]
-        await asyncio.sleep(0.4)
 
 
 async def _ask_and_go(suite: Transport, world: World, verb: str, arrived: Callable[[], object]) -> None:

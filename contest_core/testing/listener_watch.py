@@ -17,7 +17,17 @@ from contest_core.errors import ContestError, error_from_wire
 from contest_core.job_manager import Termination
 from contest_core.testing.cases import case
 from contest_core.testing.transport import Transport
-from contest_core.testing.world import REQUESTOR, Place, World, add_job, ask, code, refusal, until, within
+from contest_core.testing.world import (
+    REQUESTOR,
+    Place,
+    add_job,
+    ask,
+    code,
+    refusal,
+    settled,
+    until,
+    within,
+)
 
 _WHO = {"requestor": REQUESTOR}
 
@@ -187,7 +197,7 @@ class WatchCases(Transport):
                 for _ in range(SLOW_EVENTS):
                     world.manager.emit(1, "step", payload)
                 world.manager.finish(1)
-                await _settled(world)
+                await settled(lambda: world.manager.given_out)
                 early, more = world.manager.given_out, _resident() - before
                 await world.still_serves()
                 missed, got = await _drain(items)
@@ -250,14 +260,6 @@ async def _follow(client: Client) -> None:
 async def _enter(client: Client) -> bytes:
     async with client.watch(_WHO):
         return b"{}"
-
-
-async def _settled(world: World) -> None:
-    """Returns when no more events were read for a while."""
-    before = -1
-    while before != world.manager.given_out:
-        before = world.manager.given_out
-        await asyncio.sleep(0.3)
 
 
 def _resident() -> int:

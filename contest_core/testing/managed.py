@@ -24,8 +24,8 @@ from typing import Any, ClassVar, TypeAlias
 import pytest
 
 from contest_core.job_manager import JobManager
-from contest_core.testing.cases import Suite
-from contest_core.testing.manager_world import Complaints, ManagerPlace, ManagerWorld
+from contest_core.testing.cases import Complaints, Suite
+from contest_core.testing.manager_world import ManagerPlace, ManagerWorld
 
 Descriptor: TypeAlias = Mapping[str, Any]
 """A job descriptor, as JSON reads it. Where a case needs them it puts a `JobName` and `Tags` of its own into one."""

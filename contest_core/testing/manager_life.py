@@ -147,22 +147,14 @@ class LifeCases(ManagedJobs):
         """Whatever word it is told; the next one has them."""
         if self.runs_jobs or not self.persistent:
             pytest.skip("`runs_jobs` is True: its jobs are its own")
-        async with place.serve() as world:
-            job_id = await self._running(world)
-            await world.end(Termination.CANCEL)
-        async with place.serve() as world:
-            await world.runs(job_id)
+        await self._leaves_a_job(place, Termination.CANCEL)
 
     @case
     async def test_told_to_pause_it_leaves_its_jobs_to_the_next_one(self, place: ManagerPlace) -> None:
         """There they go on."""
         if not self.pauses:
             pytest.skip("`pauses` is False: it does not")
-        async with place.serve() as world:
-            job_id = await self._running(world)
-            await world.end(Termination.PAUSE)
-        async with place.serve() as world:
-            await world.runs(job_id)
+        await self._leaves_a_job(place, Termination.PAUSE)
 
     @case
     async def test_a_harder_word_overtakes(self, place: ManagerPlace) -> None:
@@ -210,6 +202,14 @@ class LifeCases(ManagedJobs):
     def _runs_jobs(self) -> None:
         if not self.runs_jobs:
             pytest.skip("`runs_jobs` is False: its jobs go on elsewhere")
+
+    async def _leaves_a_job(self, place: ManagerPlace, word: Termination) -> None:
+        """Told this word it ends, and the next one has its job."""
+        async with place.serve() as world:
+            job_id = await self._running(world)
+            await world.end(word)
+        async with place.serve() as world:
+            await world.runs(job_id)
 
     async def _running(self, world: ManagerWorld) -> int:
         job_id = await world.start(text(self.lasts))

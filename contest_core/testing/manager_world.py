@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -20,6 +20,7 @@ from contest_core.job_manager import JobManager, Termination
 from contest_core.responses import EncodedJSON, Response, ResponseDataList, ResponseDataStart
 from contest_core.server import ServerOptions, open_server
 from contest_core.status import JobEntry, JobQuery, JobState, JobStatus
+from contest_core.testing.cases import Complaints
 from contest_core.testing.world import PATIENCE, REQUESTOR, SERVER_ID, within
 from contest_core.watch import Watch
 
@@ -32,12 +33,6 @@ SOON = 2.0
 
 UNKNOWN: Final = (4711, 0, -1, 2**63 - 1, -(2**63))
 """Numbers of no job."""
-
-
-class Complaints(Protocol):
-    """What was logged as an error while a case ran."""
-
-    expected: bool
 
 
 class ManagerPlace:

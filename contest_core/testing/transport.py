@@ -24,9 +24,9 @@ import pytest
 
 from contest_core.client import Client, ClientOptions
 from contest_core.listener import Listener
-from contest_core.testing.cases import Suite
+from contest_core.testing.cases import Complaints, Suite
 from contest_core.testing.wire import Wire
-from contest_core.testing.world import Complaints, Place
+from contest_core.testing.world import Place
 
 
 class Transport(Suite, ABC):

@@ -18,6 +18,7 @@ from contest_core.errors import ContestError
 from contest_core.events import EventStartMsg
 from contest_core.listener import Listener
 from contest_core.server import ServerOptions, open_server
+from contest_core.testing.cases import Complaints
 from contest_core.testing.direct import DirectClient, DirectListener
 from contest_core.testing.played import OneToken, PlayedJobManager
 from contest_core.testing.wire import Wire
@@ -35,12 +36,6 @@ SERVER_ID: Final = "kit"
 REQUESTOR: Final = "kit"
 
 Answer = dict[str, Any]
-
-
-class Complaints(Protocol):
-    """What was logged as an error while a case ran."""
-
-    expected: bool
 
 
 class Transport(Protocol):
@@ -275,6 +270,14 @@ async def until(holds: Callable[[], object], what: str) -> None:
     while not holds():
         assert asyncio.get_running_loop().time() < ends, f"not within {PATIENCE:g} s: {what}"
         await asyncio.sleep(0.005)
+
+
+async def settled(count: Callable[[], int]) -> None:
+    """Returns when this has not grown for a while."""
+    before = -1
+    while before != count():
+        before = count()
+        await asyncio.sleep(0.4)
 
 
 async def call(client: Client, verb: str, parameters: Mapping[str, object]) -> Answer:

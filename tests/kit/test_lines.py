@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from contest_core.testing import PlayedJobManager
+from contest_core.testing import Complaints, PlayedJobManager
 from contest_core.testing.world import Place
 
 from .lines import LineSuite
@@ -15,12 +15,8 @@ class TestLines(LineSuite):
     """Whole."""
 
 
-class _NoComplaints:
-    expected = False
-
-
 async def test_a_watch_that_nobody_reads_is_not_sent_the_rest_for_nothing(tmp_path: Path) -> None:
-    async with Place(LineSuite(), tmp_path, _NoComplaints()).serve() as world:
+    async with Place(LineSuite(), tmp_path, Complaints()).serve() as world:
         await world.jobs(1)
         client = await world.client()
         async with client.watch({"requestor": "me", "jobID": 1}) as items:

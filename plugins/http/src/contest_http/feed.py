@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from contest_core.job_event import Gap, JobEvent
+from contest_core.responses import encode
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGISendCallable, HTTPScope
@@ -92,5 +93,4 @@ class Feed:
 
 
 def _message(item: JobEvent | Gap, cursor: str) -> bytes:
-    kind = b"Gap" if isinstance(item, Gap) else b"Event"
-    return b'id: %b\ndata: {"%b":%b}\n\n' % (cursor.encode(), kind, msgspec.json.encode(item))
+    return b"id: %b\ndata: %b\n\n" % (cursor.encode(), encode(item))

@@ -7,13 +7,14 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from unittest.mock import patch
 
 import pytest
 
 from contest_core import Finding, InvalidDescriptor
 from contest_core.job_manager import Termination
+from contest_core.testing import Complaints
 from contest_runner.testing.lab import Json, Lab, Serving, eventually
 
 PATIENCE = 10.0
@@ -21,12 +22,6 @@ PATIENCE = 10.0
 
 NAME: Final = "tested"
 """Of the part in jobs; of a step also its label."""
-
-
-class Complaints(Protocol):
-    """What was logged as an error while a case ran."""
-
-    expected: bool
 
 
 class PartPlace:

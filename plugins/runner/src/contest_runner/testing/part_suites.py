@@ -19,10 +19,10 @@ import msgspec
 import pytest
 
 from contest_core import Blame, JobState, Verdict
-from contest_core.testing import Suite, case
+from contest_core.testing import Complaints, Suite, case
 from contest_runner.parts import Fetcher, Reporter, TargetManager
 from contest_runner.testing.lab import Json, Serving, job_of, last_statuses, one_test, simple, step
-from contest_runner.testing.part_place import NAME, Complaints, PartPlace, refused_at, until
+from contest_runner.testing.part_place import NAME, PartPlace, refused_at, until
 
 Parameters = Mapping[str, Any]
 """As in a job."""

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from contest_core.job_manager import Termination
+from contest_core.testing import Complaints
 from contest_runner.step import BaseStep
 from contest_runner.store import EventRow
 from contest_runner.testing.lab import Json, Serving, simple, step
-from contest_runner.testing.part_place import NAME, Complaints, PartPlace, until
+from contest_runner.testing.part_place import NAME, PartPlace, until
 from contest_runner.testing.watched import Notes, watched
 
 RUNNER_EVENTS: Final = frozenset({"TargetIn", "TargetOut", "TargetErr", "VariableEmitted"})

@@ -7,8 +7,9 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
+from contest_core.testing import Complaints
 from contest_runner.store import JobEnd, Lease, NewJob, Store
 from contest_runner.store.locker import Locker
 
@@ -24,12 +25,6 @@ START: Final = 1_700_000_000_000_000
 
 MINUTE: Final = 60_000_000
 """In microseconds: how long the locks of a case hold."""
-
-
-class Complaints(Protocol):
-    """What was logged as an error while a case ran."""
-
-    expected: bool
 
 
 class Clock:

@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from contest_core.testing import Suite
+from contest_core.testing import Complaints, Suite
 from contest_runner.store import Store
 from contest_runner.store.database import find
 from contest_runner.store.locker import Locker
-from contest_runner.testing.store_place import LOG, Clock, Complaints, StorePlace
+from contest_runner.testing.store_place import LOG, Clock, StorePlace
 
 
 class StoredJobs(Suite, ABC):
