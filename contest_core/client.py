@@ -23,6 +23,7 @@ from contest_core.errors import (
     InvalidDescriptor,
     Refused,
     Unreachable,
+    Unsupported,
     error_from_wire,
 )
 from contest_core.job_event import Cursor, Gap, JobEvent
@@ -156,11 +157,19 @@ class Contest:
         A server that has start keys is given one in any case, so that a start whose answer was lost is sent again and
         starts one job.
         """
-        keyed = self.options.patience > 0 and await self.offers("start.start_key")
-        if keyed and start_key is None:
-            start_key = os.urandom(16).hex()
         parameters = {"jobDesc": job_descriptor, "startKey": start_key, "strict": strict or None}
-        return await self._ask("start", ResponseType.START, ResponseDataStart, parameters, keyed=keyed)
+        if self.options.patience <= 0 or not await self.offers("start.start_key"):
+            return await self._ask("start", ResponseType.START, ResponseDataStart, parameters)
+        key = os.urandom(16).hex() if start_key is None else start_key
+        keyed = {**parameters, "startKey": key}
+        tries = self._tries(harmless=True)
+        response = await self._ask("start", ResponseType.START, ResponseDataStart, keyed, tries=tries)
+        if isinstance(response.error, Unsupported) and start_key is None and tries.first:
+            # Another server may have come to this address since it was asked what it offers.
+            self._capabilities = None
+            if not await self.offers("start.start_key"):
+                return await self._ask("start", ResponseType.START, ResponseDataStart, parameters)
+        return response
 
     async def stop(self, job_id: int) -> StopResponse:
         """Requests the cancellation of a job."""
@@ -242,7 +251,10 @@ class Contest:
             yield items
 
     async def offers(self, capability: str) -> bool:
-        """Whether the server declares a capability, `start.start_key` for example. It is asked once."""
+        """Whether the server declares a capability, `start.start_key` for example.
+
+        It is asked once, and anew when the start key of a request was to make it harmless.
+        """
         if self._capabilities is None:
             self._capabilities = frozenset((await self.version()).result().capabilities)
         return capability in self._capabilities
@@ -271,11 +283,13 @@ class Contest:
         data: type[D],
         parameters: Mapping[str, object],
         *,
-        keyed: bool = False,
+        tries: Tries | None = None,
     ) -> Response[D]:
+        """An answer. With `tries`, it is the key in the parameters that makes it harmless to ask again."""
         reads = VERBS[verb].reads
         complete = self._complete(parameters)
-        tries = self._tries(harmless=reads or keyed)
+        keyed = tries is not None
+        tries = tries or self._tries(harmless=reads)
         while True:
             try:
                 answer = await tries.bounded(self.client.call(verb, complete), verb=verb, reads=reads)
@@ -286,6 +300,16 @@ class Contest:
                 self._heard = True
                 return response
             await tries.wait(failed)
+            if keyed and not await self._still_keyed():
+                raise failed
+
+    async def _still_keyed(self) -> bool:
+        """Whether the server that answers now has start keys: one that has none would start the job twice."""
+        self._capabilities = None
+        try:
+            return await self.offers("start.start_key")
+        except ContestError:
+            return False
 
     def _tries(self, *, harmless: bool) -> Tries:
         from contest_core.repeats import Tries  # most programs have no client

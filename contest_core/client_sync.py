@@ -94,5 +94,8 @@ class ContestSync:
         return self._portal.iterate(self._contest.watch(job_id=job_id, since=since))
 
     def offers(self, capability: str) -> bool:
-        """Whether the server declares a capability, `start.start_key` for example. It is asked once."""
+        """Whether the server declares a capability, `start.start_key` for example.
+
+        It is asked once, and anew when the start key of a request was to make it harmless.
+        """
         return self._portal.call(self._contest.offers(capability))

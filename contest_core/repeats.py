@@ -45,14 +45,15 @@ class Tries:
         self._heard = heard
         self._until = now() + options.patience
         self._pause = FIRST_PAUSE
-        self._first = True
+        self.first = True
+        """Nothing was asked again yet."""
 
     async def bounded(self, asked: Awaitable[T], *, verb: str, reads: bool) -> T:
         """Awaits an answer as long as there is time. Raises `AnswerTimeout`."""
         from asyncio import timeout  # brings asyncio, which `contest --help` does without
 
         left = self._options.timeout
-        if not self._first:
+        if not self.first:
             left = min(left, self._until - now())
         try:
             async with timeout(left + SLACK):
@@ -64,7 +65,7 @@ class Tries:
         """Returns when it is time to ask again; raises the error where that is not safe, or the patience is over."""
         from asyncio import sleep  # brings asyncio, as above
 
-        self._first = False
+        self.first = False
         self._heard = self._heard or error.code == "connection_lost"
         pause = self._pause * uniform(1 - SPREAD, 1 + SPREAD)
         if isinstance(error, TooManyRequests):

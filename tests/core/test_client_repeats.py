@@ -56,6 +56,7 @@ def answered(kind: str, data: object, **more: object) -> bytes:
 STARTED = answered("Start", {"JobID": 7})
 JOBS = answered("List", {"JobIDs": []})
 VERSION = answered("Version", {"Version": 5, "Capabilities": ["start", "start.start_key", "watch"]})
+NO_KEYS = answered("Start", {"JobID": 0}, Error="startKey of start is not offered", Code="unsupported")
 CONTEST = answered("Version", {"Version": 5})
 """ConTest's own server names no capability."""
 
@@ -78,7 +79,7 @@ class Scripted(Client):
     """Answers from lists, one a verb, whose last entry stays; an exception in a list is raised."""
 
     def __init__(self, **answers: Any) -> None:
-        self.answers = defaultdict(list, version=[VERSION], **answers)
+        self.answers = defaultdict(list, {"version": [VERSION], **answers})
         self.asked: list[tuple[str, dict[str, object]]] = []
 
     @classmethod
@@ -174,6 +175,36 @@ async def test_what_changes_something_is_asked_again_only_where_nothing_happened
         with pytest.raises(ContestError):
             await getattr(contest(client), verb)(1)
         assert len(client.calls(verb)) == 1
+
+
+async def test_a_lost_start_is_not_sent_again_to_a_server_that_has_no_start_keys_any_more() -> None:
+    client = Scripted(version=[VERSION, CONTEST], start=[LOST, STARTED])
+    with pytest.raises(ConnectionLost):
+        await contest(client).start("{}")
+    assert len(client.calls("start")) == 1
+
+
+async def test_a_key_that_nobody_gave_is_left_out_where_the_server_has_none_after_all() -> None:
+    client = Scripted(version=[VERSION, CONTEST], start=[NO_KEYS, STARTED])
+    assert (await contest(client).start("{}")).result().job_id == 7
+    first, second = client.calls("start")
+    assert first.pop("startKey")
+    assert second == first
+
+
+async def test_a_key_that_was_given_is_never_left_out() -> None:
+    client = Scripted(version=[VERSION, CONTEST], start=[NO_KEYS, STARTED])
+    refused = await contest(client).start("{}", start_key="mine")
+    assert refused.error is not None
+    assert refused.error.code == "unsupported"
+    assert len(client.calls("start")) == 1
+
+
+async def test_a_key_is_not_left_out_of_a_start_that_may_have_happened() -> None:
+    client = Scripted(version=[VERSION, VERSION, CONTEST], start=[LOST, NO_KEYS, STARTED])
+    refused = await contest(client).start("{}")
+    assert refused.error is not None
+    assert len(client.calls("start")) == 2
 
 
 @pytest.mark.parametrize("given", ["mine", None])
