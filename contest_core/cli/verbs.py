@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 from click.shell_completion import CompletionItem
 
 from contest_core.cli.asking import Asker, asks, asks_here
@@ -37,8 +36,8 @@ from contest_core.cli.status_text import status_lines
 from contest_core.cli.waiting import wait_for_end
 from contest_core.cli.watch_text import event_line
 from contest_core.errors import ContestError
-from contest_core.job_event import Cursor, Gap
-from contest_core.responses import ResponseDataList, ResponseDataStart
+from contest_core.job_event import Cursor
+from contest_core.responses import ResponseDataList, ResponseDataStart, encode
 from contest_core.status import JobEntry, JobQuery, JobState
 from contest_core.verbs import VERBS
 
@@ -335,7 +334,7 @@ async def watch(asker: Asker, job: int | None, since: str | None) -> None:
             async for item in events:
                 since = item.cursor or since
                 if asker.as_json:
-                    read = out_json(msgspec.json.encode({"Gap" if isinstance(item, Gap) else "Event": item}))
+                    read = out_json(encode(item))
                 else:
                     read = out(event_line(item))
                 if not read:
