@@ -17,8 +17,8 @@ _DESCRIPTORS = Path("/proc/self/fd")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """For `-n auto`: two more than there are processors, as many tests wait for processes and timeouts."""
-    return (os.cpu_count() or 1) + 2
+    """For `-n auto`: one more than there are processors, as many tests wait for processes and timeouts."""
+    return (os.cpu_count() or 1) + 1
 
 
 class _Complaints(logging.Handler):
