@@ -102,7 +102,7 @@ async def test_a_job_gets_to_the_disk_beside_a_loop_that_never_rests(tmp_path: P
             store.append(1, sequence, 1, "t", "test", 0, "s", "board", "TargetIn", 1, None, 1)
             await store.committed()
 
-    with tuned_interpreter():
+    with tuned_interpreter:
         for pause in (50, 200, 1_000):
             going = True
             loop.call_soon(flood, pause)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
 from typing import Final
 
 _COLLECT_AT: Final = (10_000, 10, 2)
@@ -22,14 +21,32 @@ _TURN: Final = 0.001
 statement; with the usual 5 ms it stands still beside a busy loop, and a job of many targets takes a third more time."""
 
 
-@contextmanager
-def tuned_interpreter() -> Iterator[None]:
-    """Lets the collector look less often (statuses are large trees without cycles), and threads change more often."""
-    thresholds, turn = gc.get_threshold(), sys.getswitchinterval()
-    gc.set_threshold(*_COLLECT_AT)
-    sys.setswitchinterval(_TURN)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        sys.setswitchinterval(turn)
+class _Tuning:
+    """The settings, as long as anybody wants them: the last one out restores what the first one found."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._found = (gc.get_threshold(), sys.getswitchinterval())
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._found = (gc.get_threshold(), sys.getswitchinterval())
+                gc.set_threshold(*_COLLECT_AT)
+                sys.setswitchinterval(_TURN)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                thresholds, turn = self._found
+                gc.set_threshold(*thresholds)
+                sys.setswitchinterval(turn)
+
+
+tuned_interpreter: Final = _Tuning()
+"""Entered, lets the collector look less often (statuses are large trees without cycles), and threads change more often.
+
+Servers that share a process enter and leave it in any order."""

@@ -153,7 +153,7 @@ class LocalJobManager(JobManager):
         self._server_id = context.server_id
         self._catalog = Catalog(context.plugins or load_plugins())
         async with AsyncExitStack() as stack:
-            stack.enter_context(tuned_interpreter())
+            stack.enter_context(tuned_interpreter)
             await self._open(context, stack)
             try:
                 async with asyncio.TaskGroup() as self._group:
