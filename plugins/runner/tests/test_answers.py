@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any
 
+import pytest
+
 from contest_core import EventListMsg, EventStatusMsg, JobQuery, JobState, ListResponse
-from contest_runner.testing import Lab, job_of, one_test, simple, step
+from contest_runner.store.batch import Batch
+from contest_runner.store.transaction import Outcome, Transactor
+from contest_runner.testing import Lab, Serving, job_of, one_test, simple, step
 
 
 async def test_a_status_is_the_same_after_a_restart(lab: Lab) -> None:
@@ -88,3 +94,76 @@ async def test_what_is_kept_is_at_hand_until_a_job_changes(lab: Lab) -> None:
         await serving.start(simple(step("echo", text="x")))
         assert manager.at_hand(query, caller) is None
         assert manager.at_hand(whole, caller) is not None
+
+
+class Held:
+    """The store's thread stands still around the commit of an event: before it, or before the loop hears of it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, event: str) -> None:
+        self._about_to = threading.Event()
+        self._commit = threading.Event()
+        self._committed = threading.Event()
+        self.let_go = threading.Event()
+        execute = Transactor.execute
+
+        def held(transactor: Transactor, batch: Batch) -> Outcome:
+            if event not in batch.cells:
+                return execute(transactor, batch)
+            self._about_to.set()
+            assert self._commit.wait(20)
+            outcome = execute(transactor, batch)
+            self._committed.set()
+            assert self.let_go.wait(20)
+            return outcome
+
+        patch.setattr(Transactor, "execute", held)
+
+    async def about_to_commit(self) -> None:
+        assert await asyncio.to_thread(self._about_to.wait, 20)
+
+    async def committed(self) -> None:
+        self._commit.set()
+        assert await asyncio.to_thread(self._committed.wait, 20)
+
+
+async def listed(serving: Serving) -> list[str]:
+    found = (await serving.api.list(serving.caller, JobQuery())).result().jobs or ()
+    return [entry.state_name for entry in found]
+
+
+async def test_who_has_seen_the_end_of_a_job_is_told_its_verdict(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch, "JobStateCompleted")
+    async with lab.server() as serving:
+        job = await serving.start(simple(step("sleep", duration="50ms")))
+        await held.about_to_commit()
+        try:
+            assert (await serving.status(job))["State"] == "JobStateStarted"
+            assert await listed(serving) == ["JobStateStarted"]
+            await held.committed()
+            async with asyncio.timeout(10), serving.api.watch(serving.caller, job_id=job) as watch:
+                seen = [event async for event in watch]
+            assert seen[-1].data.event_name == "JobStateCompleted"
+            status = await serving.status(job)
+            assert (status["State"], status["Verdict"]) == ("JobStateCompleted", "passed")
+            assert await listed(serving) == ["JobStateCompleted"]
+        finally:
+            held.let_go.set()
+
+
+async def test_who_has_seen_that_a_job_is_stopped_finds_it_so_in_the_list(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch, "JobStateCancelling")
+    async with lab.server() as serving:
+        job = await serving.start(simple(step("sleep", duration="30s")))
+        stopping = asyncio.create_task(serving.api.stop(serving.caller, job))
+        await held.about_to_commit()
+        try:
+            assert await listed(serving) == ["JobStateStarted"]
+            await held.committed()
+            assert await listed(serving) == ["JobStateCancelling"]
+        finally:
+            held.let_go.set()
+        assert (await stopping).error is None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Any, Final
 
@@ -90,11 +91,27 @@ class Answers:
         self._cache = _Cache(CACHE_BYTES)
         self._generation = 0
         self._lists: dict[Any, EncodedJSON] = {}
+        self._being_written = 0
+        """Changes of jobs' states that may be on disk, or not yet."""
 
     def changed(self) -> None:
         """The state of some job has changed."""
         self._generation += 1
         self._lists.clear()
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Entered before the change of a job's state is appended, and left when it is on disk.
+
+        Watches may tell of it before the loop has heard that it is: what is asked for then is looked up.
+        """
+        self._being_written += 1
+        self.changed()
+        try:
+            yield
+        finally:
+            self._being_written -= 1
+            self.changed()
 
     # --- status
 
@@ -111,16 +128,18 @@ class Answers:
 
         Raises `UnknownJob`, `TooLarge`, and `InvalidQuery` for a run, test or target that the job does not have.
         """
-        job = self._jobs.get(message.job_id)
-        if job is not None:
+        job, row = self._jobs.get(message.job_id), None
+        if (job is None or job.ending) and 0 < message.job_id < 2**63:
+            row = await self._store.job(message.job_id)
+        ended = row is not None and JobState(row.state).ended
+        if job is not None and not ended:
             encoded = await self._of_running(job, message)
-        else:
-            row = await self._store.job(message.job_id) if 0 < message.job_id < 2**63 else None
-            if row is None:
-                raise UnknownJob(job_id=message.job_id)
+        elif row is not None:
             encoded = await self._of_stored(row, message)
-            if JobState(row.state).ended:
+            if ended:
                 self._cache.put(_key(message), encoded)
+        else:
+            raise UnknownJob(job_id=message.job_id)
         if len(encoded) > MAX_ANSWER_BYTES:
             # Not for its runs: reports have no bound of their own.
             raise TooLarge(what="the status", limit=MAX_ANSWER_BYTES, size=len(encoded))
@@ -242,7 +261,8 @@ class Answers:
             job_ids=[row.job_id for row in rows], jobs=[entry_of(row) for row in rows], cursor=cursor
         )
         answer = EncodedJSON(msgspec.json.encode(data))
-        if generation == self._generation and len(answer.json) < CACHE_BYTES // 8 and len(self._lists) < 8:
+        kept = generation == self._generation and not self._being_written
+        if kept and len(answer.json) < CACHE_BYTES // 8 and len(self._lists) < 8:
             self._lists[query] = answer
         return answer
 

@@ -187,7 +187,7 @@ class LocalJobManager(JobManager):
             catalog=self._catalog,
             supervisor=supervisor,
             stop_grace=self.settings.stop_grace.seconds,
-            changed=self._changed,
+            changing=lambda: self._answers.changing(),
         )
         self._answers = Answers(self._store, self._runner.jobs)
         self._watches = Watches(self._store)
@@ -291,14 +291,11 @@ class LocalJobManager(JobManager):
         self._begin(row.job_id, lease, resumed=True)
 
     def _begin(self, job_id: int, lease: Lease, *, resumed: bool = False) -> None:
-        self._changed()
+        self._answers.changed()
         running = self._runner.run(job_id, lease, resumed=resumed)
         task = self._group.create_task(running, name=f"job {job_id}")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-
-    def _changed(self) -> None:
-        self._answers.changed()
 
     # --- verbs
 

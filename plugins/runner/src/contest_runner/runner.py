@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import msgspec
 
@@ -46,9 +47,9 @@ class Runner:
         catalog: Catalog,
         supervisor: Supervisor,
         stop_grace: float,
-        changed: Callable[[], None],
+        changing: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        """`changed` is called when the state of a job changes; `stop_grace` is in seconds."""
+        """`changing` is entered while a change of a job's state is written down; `stop_grace` is in seconds."""
         self.jobs: dict[int, Job] = {}
         """Those that run now."""
         self.store = store
@@ -56,7 +57,7 @@ class Runner:
         self._locker = locker
         self._supervisor = supervisor
         self._stop_grace = stop_grace
-        self._changed = changed
+        self._changing = changing
         acquiring = Acquiring(store, locker, catalog, stop_grace=stop_grace)
         self._attempts = Attempts(store, acquiring, stop_grace=stop_grace)
         self._reporting = Reporting(store, catalog, stop_grace=stop_grace)
@@ -100,20 +101,19 @@ class Runner:
             await job.end_processes(0)
         finally:
             self.jobs.pop(job_id, None)
-            self._changed()
 
     async def stop(self, job: Job, why: StopReason = StopReason.STOP) -> None:
         """Tells a job to stop; returns when that is on disk. Twice is the same as once."""
         if job.state is JobState.STARTED and not job.ending:
             job.state = JobState.CANCELLING
-            job.write("JobStateCancelling")
-            job.said_cancelling = True
-            job.stop(why)
-            self._enforce(job)
-            if job.hurried:
-                self._hurry(job)
-            self._changed()
-            await self.store.set_state(job.lease, JobState.CANCELLING)
+            with self._changing():
+                job.write("JobStateCancelling")
+                job.said_cancelling = True
+                job.stop(why)
+                self._enforce(job)
+                if job.hurried:
+                    self._hurry(job)
+                await self.store.set_state(job.lease, JobState.CANCELLING)
         await self.store.committed()
 
     def lock_lost(self, job_id: int, token: int, targets: Sequence[str]) -> None:
@@ -379,7 +379,8 @@ class Runner:
             end_time=self.store.now(),
         )
         rows = [_report_row(report, position) for position, report in enumerate(job.reports)]
-        await self.store.finish_job(job.lease, end, [*job.last_reports, *rows], run=job.last_run)
+        with self._changing():
+            await self.store.finish_job(job.lease, end, [*job.last_reports, *rows], run=job.last_run)
         job.log.info(
             "job %d (%s) ended: %s, %s%s",
             job.id,
