@@ -96,6 +96,9 @@ class JobManager(ABC):
     Settings: ClassVar[type[Struct]]
     """What may stand under its key in the configuration."""
 
+    runs_jobs: ClassVar[bool] = True
+    """The jobs are its own: it waits for them, or ends them, at its end. False: they go on elsewhere."""
+
     def __init__(self, settings: Any) -> None:
         """Keeps the settings (an instance of `Settings`); does no I/O."""
         self.settings = settings

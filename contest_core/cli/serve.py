@@ -73,7 +73,8 @@ async def _serve(configuration: Configuration, parts: Parts, plugins: Plugins, l
     with signals:
         try:
             async with open_configured(configuration, parts, plugins) as server:
-                signals.attach(server.terminate, server.manager.kill)
+                manager = server.manager
+                signals.attach(server.terminate, manager.kill, runs_jobs=manager.runs_jobs)
                 for name, addresses in server.addresses.items():
                     for address in addresses or (name,):
                         log.announce(f"listening on {address}")

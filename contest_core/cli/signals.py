@@ -28,6 +28,7 @@ _WORDS = {
     Termination.CANCEL: "cancelling the running jobs and waiting for their steps to end",
     Termination.HURRY: "not waiting for what does not obey",
 }
+_ELSEWHERE = "answering what was asked, then the program exits; the jobs run elsewhere and go on"
 
 
 def _nothing() -> None:
@@ -59,12 +60,21 @@ class Signals:
         self._count = 0
         self._terminate: Callable[[Termination], None] | None = None
         self._last_moment: Callable[[], None] = _nothing
+        self._runs_jobs = True
         self._before: dict[signal.Signals, Any] = {}
 
     def attach(
-        self, terminate: Callable[[Termination], None], last_moment: Callable[[], None] | None = None
+        self,
+        terminate: Callable[[Termination], None],
+        last_moment: Callable[[], None] | None = None,
+        *,
+        runs_jobs: bool = True,
     ) -> None:
-        """From now on signals call `terminate`, in the loop; the third calls `last_moment` before the program exits."""
+        """From now on signals call `terminate`, in the loop; the third calls `last_moment` before the program exits.
+
+        Without `runs_jobs` a person is not told that jobs are cancelled.
+        """
+        self._runs_jobs = runs_jobs
         self._terminate = terminate
         self._last_moment = last_moment or _nothing
 
@@ -108,12 +118,14 @@ class Signals:
             self._word(number, Termination.HURRY if cancels_first else Termination.CANCEL, _LAST, again=True)
             return
         next_one = "does not wait for what does not obey" if cancels_first else "cancels them"
-        self._word(number, self._first, f"; once more {next_one}, a third time exits at once")
+        once_more = f"once more {next_one}, a" if self._runs_jobs else "a"
+        self._word(number, self._first, f"; {once_more} third time exits at once")
 
     def _word(self, number: int, how: Termination, more: str, *, again: bool = False) -> None:
         name = signal.Signals(number).name
         if self._terminate is not None:
-            self._say(f"{name}{' again' if again else ''}: {_WORDS[how]}{more}")
+            words = _WORDS[how] if self._runs_jobs else _ELSEWHERE
+            self._say(f"{name}{' again' if again else ''}: {words}{more}")
             self._terminate(how)
         elif self._task is not None:
             self._say(f"{name}: stopping, though not everything is ready yet{_LAST if again else ''}")

@@ -58,9 +58,6 @@ class ManagedJobs(Suite, ABC):
     pauses: ClassVar[bool] = False
     """Told to pause, it leaves its jobs for the next one to go on with."""
 
-    runs_jobs: ClassVar[bool] = True
-    """The jobs are its own: it waits for them, or ends them, at its end. False: they go on elsewhere."""
-
     principals: ClassVar[bool] = True
     """It keeps who has proven to have asked."""
 

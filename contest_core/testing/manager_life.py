@@ -120,7 +120,7 @@ class LifeCases(ManagedJobs):
     @case
     async def test_drained_it_waits_for_its_jobs_and_answers_meanwhile(self, place: ManagerPlace) -> None:
         """New jobs are refused; it ends when the last one has."""
-        self._runs_jobs()
+        self._runs_jobs(place)
         async with place.serve() as world:
             self.needs(world, "stop")
             job_id = await self._running(world)
@@ -134,7 +134,7 @@ class LifeCases(ManagedJobs):
     @case
     async def test_told_to_cancel_it_ends_its_jobs(self, place: ManagerPlace) -> None:
         """And where they outlive it, they are shown as cancelled."""
-        self._runs_jobs()
+        self._runs_jobs(place)
         async with place.serve() as world:
             job_id = await self._running(world)
             await world.end(Termination.CANCEL)
@@ -145,7 +145,7 @@ class LifeCases(ManagedJobs):
     @case
     async def test_jobs_that_run_elsewhere_go_on_without_it(self, place: ManagerPlace) -> None:
         """Whatever word it is told; the next one has them."""
-        if self.runs_jobs or not self.persistent:
+        if place.make().runs_jobs or not self.persistent:
             pytest.skip("`runs_jobs` is True: its jobs are its own")
         await self._leaves_a_job(place, Termination.CANCEL)
 
@@ -159,7 +159,7 @@ class LifeCases(ManagedJobs):
     @case
     async def test_a_harder_word_overtakes(self, place: ManagerPlace) -> None:
         """It drains, is told to cancel, and ends."""
-        self._runs_jobs()
+        self._runs_jobs(place)
         async with place.serve() as world:
             await self._running(world)
             world.server.terminate(Termination.DRAIN)
@@ -199,8 +199,8 @@ class LifeCases(ManagedJobs):
             async with place.serve() as world:
                 assert await world.start(text(self.passes)) > 0
 
-    def _runs_jobs(self) -> None:
-        if not self.runs_jobs:
+    def _runs_jobs(self, place: ManagerPlace) -> None:
+        if not place.make().runs_jobs:
             pytest.skip("`runs_jobs` is False: its jobs go on elsewhere")
 
     async def _leaves_a_job(self, place: ManagerPlace, word: Termination) -> None:

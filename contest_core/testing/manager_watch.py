@@ -154,7 +154,7 @@ class ManagerWatchCases(ManagedJobs):
         if not self.persistent:
             return
         async with place.serve() as world:
-            if not self.runs_jobs:
+            if not world.manager.runs_jobs:
                 await world.stop(job_id)
             assert events + await world.events(job_id, last) == await world.events(job_id)
 

@@ -142,6 +142,21 @@ def test_the_first_signal_cancels_where_the_configuration_says_so(
     assert any(words in line for line in server.lines)
 
 
+def test_a_relay_that_ends_does_not_say_that_it_cancels_jobs(serving: Callable[..., Serving]) -> None:
+    config = (
+        CONFIG.partition("job_manager:")[0] + "job_manager: {{relay: {{address: 'http://127.0.0.1:1'}}}}\n"
+    )
+    server = serving(config=config)
+    assert server.address
+    server.process.send_signal(signal.SIGTERM)
+    assert server.end() == 0
+    [told] = [line for line in server.lines if "SIGTERM" in line]
+    assert told.endswith(
+        "SIGTERM: answering what was asked, then the program exits; the jobs run elsewhere and go on; "
+        "a third time exits at once"
+    )
+
+
 def test_draining_lets_jobs_finish_and_takes_no_new_ones(
     serving: Callable[..., Serving], tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -170,7 +170,7 @@ class DrainsInsteadOfCancelling(KeptJobManager):
 
 @breaks("jobs_that_run_elsewhere_go_on_without_it", "runs")
 class TakesThemAlong(KeptJobManager):
-    suite: ClassVar = {"runs_jobs": False}
+    runs_jobs = False
 
 
 @breaks("told_to_pause_it_leaves_its_jobs_to_the_next_one", "runs")
@@ -643,8 +643,7 @@ def test_a_broken_job_manager_fails_its_case(
     for module in (world, manager_world):
         monkeypatch.setattr(module, "PATIENCE", 0.7)
     monkeypatch.setattr(manager_world, "SOON", 0.4)
-    given = {"manager_class": broken.manager, **getattr(broken.manager, "suite", {})}
-    suite = type("Held", (KeptSuite,), given)()
+    suite = type("Held", (KeptSuite,), {"manager_class": broken.manager})()
     with pytest.raises((AssertionError, Exception, pytest.fail.Exception)) as caught:
         run_case(suite, CASES[broken.case].body, tmp_path, **broken.arguments)
     assert broken.words in repr(caught.value) + str(caught.value)

@@ -33,7 +33,6 @@ class TestRelay(JobManagerSuite):
     refused: ClassVar = simple(step("echo"))
     locked = frozenset({"t5", "t6"})
     persistent = True
-    runs_jobs = False
     principals = False
 
     @pytest.fixture(autouse=True)

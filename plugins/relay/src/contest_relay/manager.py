@@ -51,6 +51,7 @@ class RelayJobManager(JobManager):
 
     Settings: ClassVar[type[Struct]] = RelaySettings
     settings: RelaySettings
+    runs_jobs: ClassVar[bool] = False
 
     def __init__(self, settings: RelaySettings) -> None:
         super().__init__(settings)
