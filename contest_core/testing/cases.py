@@ -12,15 +12,20 @@ import gc
 import inspect
 import logging
 import os
+import socket
 import stat
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 CASE_TIMEOUT: Final = 45.0
 """Seconds for one case."""
+
+STUBBORN: Final = 2.0
+"""Seconds that a task has to end when it is cancelled; then it is left behind, and said so."""
 
 _AWAY: Final = 3.0
 """Seconds for what ends by itself: a thread that is told to, a process that is reaped."""
@@ -80,23 +85,49 @@ def _warm_up(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _bounded(work: Awaitable[None]) -> None:
+    running = asyncio.ensure_future(work)
     try:
-        async with asyncio.timeout(CASE_TIMEOUT):
-            await work
-    except TimeoutError as error:
-        raise AssertionError(f"the case did not end within {CASE_TIMEOUT:g} s") from error
-    tasks = await _tasks_left()
-    assert not tasks, "it left tasks behind: " + ", ".join(tasks)
+        await asyncio.wait([running], timeout=CASE_TIMEOUT)
+        if running.done():
+            running.result()
+            tasks = await _tasks_left()
+            assert not tasks, "it left tasks behind: " + ", ".join(_described(tasks))
+    finally:
+        late = not running.done()
+        stubborn = await _end(_others())
+    if late:
+        why = f"; cancelled, these go on: {', '.join(_described(stubborn))}" if stubborn else ""
+        raise AssertionError(f"the case did not end within {CASE_TIMEOUT:g} s{why}")
 
 
-async def _tasks_left() -> list[str]:
+def _others() -> set[asyncio.Task[Any]]:
+    return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+
+
+async def _tasks_left() -> set[asyncio.Task[Any]]:
     """What still runs. A task that was cancelled has a few turns of the loop to go."""
     for _ in range(100):
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        if not others:
+        if not (others := _others()):
             break
         await asyncio.sleep(0.01)
-    return sorted(repr(task.get_coro()) for task in others)
+    return others
+
+
+async def _end(tasks: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """Cancels them; gives those that swallow it, for which the loop does not wait when it is closed."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=STUBBORN)
+    left = _others()
+    for task in left:
+        asyncio.tasks._unregister_task(task)
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    return left
+
+
+def _described(tasks: set[asyncio.Task[Any]]) -> list[str]:
+    return sorted(repr(task.get_coro()) for task in tasks)
 
 
 class Complaints(logging.Handler):
@@ -151,6 +182,17 @@ def open_files() -> dict[str, str]:
         except OSError:
             continue  # the one that listed them
         found[number] = what
+    return found
+
+
+def listening_sockets() -> set[str]:
+    """Those of this process at which somebody may connect, on systems that tell."""
+    found = set()
+    for number, what in open_files().items():
+        if what.startswith("socket:"):
+            with suppress(OSError), socket.socket(fileno=os.dup(int(number))) as opened:
+                if opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    found.add(what)
     return found
 
 

@@ -52,6 +52,17 @@ class ClientCases(Transport):
             assert asyncio.get_running_loop().time() - began < 5
 
     @case
+    async def test_a_start_that_is_not_answered_in_time_may_have_happened(self, place: Place) -> None:
+        """It is not said to be safe to ask again."""
+        async with place.serve() as world:
+            world.manager.hold("start")
+            client = await world.client(timeout=0.5)
+            with pytest.raises(ContestError) as caught:
+                await within(client.call("start", {**_WHO, "jobDesc": "{}"}), "the error")
+            assert caught.value.code in ("connection_lost", "timeout", "interrupted"), caught.value
+            assert "changes nothing" not in str(caught.value)
+
+    @case
     async def test_an_answer_over_the_limit_of_the_options_is_refused(self, place: Place) -> None:
         """`ClientOptions.max_answer` bounds what is kept of it."""
         async with place.serve() as world:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import pytest
 
@@ -83,6 +84,28 @@ ODD_TEXT: Final = (
 )
 
 
+class _Written(logging.Handler):
+    """Entered, it has what is logged but for debugging."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.words: list[str] = []
+
+    def __enter__(self) -> Self:
+        root = logging.getLogger()
+        self._before = root.level
+        root.addHandler(self)
+        root.setLevel(logging.INFO)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        logging.getLogger().removeHandler(self)
+        logging.getLogger().setLevel(self._before)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.words.append(f"{record.name}: {self.format(record)}")
+
+
 class AnswerCases(Transport):
     """What it answers."""
 
@@ -144,6 +167,18 @@ class AnswerCases(Transport):
             assert caller.peer
             await world.ask("list")
             assert world.manager.caller().request_id != caller.request_id
+
+    @case
+    async def test_what_is_asked_is_kept_out_of_the_log(self, place: Place) -> None:
+        """A descriptor has secrets, and a token is one; what is logged for debugging may have them."""
+        token = "right" if self.tokens else None
+        async with place.serve(token=self.tokens) as world:
+            with _Written() as written:
+                client = await world.client(token=token)
+                await ask(client, "start", jobDesc='{"JobName": "one", "Password": "swordfish"}')
+        for secret in filter(None, ("swordfish", token)):
+            found = [words for words in written.words if secret in words]
+            assert not found, f"it is in the log: {found[0]}"
 
     @case
     async def test_a_token_becomes_a_principal(self, place: Place) -> None:

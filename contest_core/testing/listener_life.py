@@ -7,13 +7,25 @@ from typing import Any
 
 import pytest
 
+from contest_core.api import API
 from contest_core.client import ClientOptions
+from contest_core.errors import Exposed
 from contest_core.job_manager import Termination
 from contest_core.server import open_server
 from contest_core.testing.cases import case
 from contest_core.testing.played import PlayedJobManager
 from contest_core.testing.transport import Transport
-from contest_core.testing.world import REQUESTOR, Place, World, ask, code, refusal, until, within
+from contest_core.testing.world import (
+    REQUESTOR,
+    Place,
+    PlayedContext,
+    World,
+    ask,
+    code,
+    refusal,
+    until,
+    within,
+)
 
 _DESCRIPTOR = '{"JobName": "one"}'
 
@@ -75,6 +87,16 @@ class LifeCases(Transport):
             assert said[-1] == "ready"
             assert said.count("ready") == 1
             assert "check_exposed" in said
+            assert not bare.context.reachable, "it was listening already when it asked `check_exposed`"
+
+    @case
+    async def test_refused_to_be_reached_it_ends_and_has_opened_nothing(self, place: Place) -> None:
+        """It lets through what `check_exposed` raises."""
+        context = PlayedContext()
+        context.refuses = Exposed(listener=context.name, where="everywhere")
+        with pytest.raises(Exposed):
+            await within(self.listener(place.directory).serve(API(), context), "its end, without serving")
+        assert not context.is_ready.is_set(), "it said `ready` all the same"
 
     @case
     async def test_an_end_while_nobody_asks_is_quick(self, place: Place) -> None:
@@ -112,6 +134,21 @@ class LifeCases(Transport):
             answer = await within(asked, "the answer")
             assert answer["Type"] == "ResponseTypeList", answer
             await within(world.server.wait(), "the end of the server")
+
+    @case
+    async def test_a_large_answer_that_is_under_way_at_the_end_arrives_whole(self, place: Place) -> None:
+        """The connection is closed behind its last byte."""
+        size = 4_000_000
+        async with place.serve() as world:
+            await world.jobs(1)
+            world.manager.filler = b"z" * size
+            wire = await world.dial()
+            await wire.send(self.request("status", {"requestor": REQUESTOR, "jobID": "1"}))
+            came = (await within(wire.receive(), "the beginning of the answer")).count(b"z")
+            world.server.terminate(Termination.CANCEL)
+            while came < size and (more := await within(wire.receive(), "more of the answer")):
+                came += more.count(b"z")
+            assert came >= size, f"{size - came:,} of its {size:,} bytes were lost"
 
     @case
     async def test_what_outlasts_the_grace_is_told_that_it_was_interrupted(self, place: Place) -> None:

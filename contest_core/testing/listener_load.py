@@ -181,9 +181,7 @@ class BytesCases(Transport):
             wire = await world.dial()
             request = self.request("list", _WHO)
             await wire.send(request[: len(request) // 2])
-            async with asyncio.timeout(self.read_timeout + 5):
-                while await wire.receive():
-                    pass
+            await within(_answer_or_end(wire), "the end of its connection", self.read_timeout + 5)
 
     @case
     async def test_a_peer_that_takes_no_answer_costs_bounded_memory(self, place: Place) -> None:
@@ -200,6 +198,23 @@ class BytesCases(Transport):
             wire.close()
             asking.cancel()
             await asyncio.wait([asking])
+
+    @case
+    async def test_who_asks_nothing_is_told_nothing(self, place: Place) -> None:
+        """Neither others' answers nor what others watch."""
+        async with place.serve() as world:
+            await world.jobs(1)
+            wire = await world.dial()
+            receiving = asyncio.ensure_future(wire.receive())
+            client = await world.client()
+            await ask(client, "status", jobID=1)
+            if self.watches:
+                async with client.watch({**_WHO, "jobID": 1}) as items:
+                    await within(anext(items), "the first event")
+            done, _ = await asyncio.wait([receiving], timeout=0.2)
+            assert not done, f"it was told {receiving.result()[:200]!r}"
+            wire.close()
+            await within(_ended(receiving), "the end of its connection")
 
     @case
     async def test_connections_that_come_and_go_leave_no_trace(self, place: Place) -> None:
@@ -298,9 +313,14 @@ async def _receive(wire: Wire, *wanted: bytes) -> bytes:
     return got
 
 
-async def _answer_or_end(wire: Wire, wanted: bytes) -> None:
+async def _ended(receiving: asyncio.Task[bytes]) -> None:
+    receiving.cancel()
+    await asyncio.wait([receiving])
+
+
+async def _answer_or_end(wire: Wire, wanted: bytes | None = None) -> None:
     got = b""
-    while wanted not in got and (more := await wire.receive()):
+    while (wanted is None or wanted not in got) and (more := await wire.receive()):
         got += more
 
 

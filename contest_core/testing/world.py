@@ -18,7 +18,7 @@ from contest_core.errors import ContestError
 from contest_core.events import EventStartMsg
 from contest_core.listener import Listener
 from contest_core.server import ServerOptions, open_server
-from contest_core.testing.cases import Complaints
+from contest_core.testing.cases import Complaints, listening_sockets
 from contest_core.testing.direct import DirectClient, DirectListener
 from contest_core.testing.played import OneToken, PlayedJobManager
 from contest_core.testing.wire import Wire
@@ -213,6 +213,11 @@ class PlayedContext:
         """Faults outside requests."""
         self.stop = asyncio.Event()
         """Set, the listener shall end."""
+        self.refuses: ContestError | None = None
+        """Raised where it asks whether it may be reached."""
+        self._listening_before = listening_sockets()
+        self.reachable: set[str] = set()
+        """What it listened on when it asked whether it may."""
 
     @property
     def checked(self) -> list[str]:
@@ -220,8 +225,11 @@ class PlayedContext:
         return [words.partition(" ")[2] for words in self.story if words.startswith("check_exposed ")]
 
     def check_exposed(self, where: str) -> None:
-        """Wherever it is, it may."""
+        """Wherever it is, it may, unless `refuses` says otherwise."""
         self.story.append(f"check_exposed {where}")
+        self.reachable |= listening_sockets() - self._listening_before
+        if self.refuses is not None:
+            raise self.refuses
 
     def ready(self, *addresses: str) -> None:
         """It serves."""

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from contest_core import (
     API,
+    VERBS,
     AnswerTimeout,
     Bearer,
     Caller,
@@ -130,13 +131,18 @@ class Connection:
                 self.left()
             await self.session.aclose()
             if not gone:
-                await self.writer.drain()
+                await self.flush()
         except ConnectionError:
             pass
         finally:
             self.reading.cancel()
             self.session.cancel()
             await self.session.aclose()
+
+    async def flush(self) -> None:
+        """Returns when the peer's system has all that was written."""
+        self.writer.close()
+        await self.writer.wait_closed()
 
     def left(self) -> None:
         """The peer has closed."""
@@ -249,6 +255,10 @@ class LineClient(Client):
     async def call(self, verb: str, parameters: Mapping[str, object]) -> bytes:
         return (await self.ask(verb, parameters)).answer.result()
 
+    def reads(self, verb: str) -> bool:
+        """It changes nothing."""
+        return verb not in VERBS or VERBS[verb].reads
+
     async def ask(self, verb: str, parameters: Mapping[str, object]) -> Pending:
         if self.closed:
             raise self.unreachable("it is closed")
@@ -258,7 +268,7 @@ class LineClient(Client):
                 self.writer.write(message + b"\n")
                 await pending.answer
         except TimeoutError:
-            raise AnswerTimeout(seconds=self.options.timeout, verb=verb, reads=True) from None
+            raise AnswerTimeout(seconds=self.options.timeout, verb=verb, reads=self.reads(verb)) from None
         finally:
             self.calls.end(number)
         return pending

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import json
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
@@ -38,12 +39,13 @@ from .lines import LIMIT, Connection, LineClient, LineListener, LineSuite
 class Broken(NamedTuple):
     """One that is broken, and what is said of it."""
 
+    case: str
     suite: type[LineSuite]
     words: str
     arguments: dict[str, Any]
 
 
-BROKEN: dict[str, Broken] = {}
+BROKEN: list[Broken] = []
 
 
 def breaks(
@@ -62,8 +64,7 @@ def breaks(
         else:
             wrapped = {"wrapped": lambda self, api: kind(api)}
             given["listener_class"] = type(kind.__name__, (LineListener,), wrapped)
-        assert case not in BROKEN, case
-        BROKEN[case] = Broken(type(kind.__name__, (LineSuite,), given), words, arguments)
+        BROKEN.append(Broken(case, type(kind.__name__, (LineSuite,), given), words, arguments))
         return kind
 
     return register
@@ -129,6 +130,13 @@ class NamesItselfOtherwise(Connection):
         return self.api.caller(listener="somebody", peer="unix")
 
 
+@breaks("test_what_is_asked_is_kept_out_of_the_log", "swordfish")
+class WritesDownWhatIsAsked(Connection):
+    async def message(self, line: bytes) -> None:
+        self.listener.context.log.info("asked %s", line.decode(errors="replace"))
+        await super().message(line)
+
+
 @breaks("test_a_token_becomes_a_principal", "unauthenticated")
 class ForgetsTokens(Connection):
     async def hello(self, words: list[bytes]) -> None:
@@ -182,6 +190,22 @@ class AsksNobody(LineListener):
         pass
 
 
+@breaks("test_it_asks_whether_it_may_be_reached_before_it_can_be", "it was listening already")
+class AsksWhenItIsTooLate(LineListener):
+    def check(self, context: ListenerContext) -> None:
+        with socket.socket() as early:
+            early.bind(("127.0.0.1", 0))
+            early.listen()
+            super().check(context)
+
+
+@breaks("test_refused_to_be_reached_it_ends_and_has_opened_nothing", "without serving")
+class TakesNoRefusal(LineListener):
+    def check(self, context: ListenerContext) -> None:
+        with suppress(ContestError):
+            super().check(context)
+
+
 @breaks("test_an_end_while_nobody_asks_is_quick", "")
 class WaitsForPeersToGo(LineListener):
     async def finish(self) -> None:
@@ -202,6 +226,15 @@ class SaysNothingOfTheEnd(Between):
 class CutsOff(LineListener):
     async def finish(self) -> None:
         await self.close()
+
+
+@breaks("test_a_large_answer_that_is_under_way_at_the_end_arrives_whole", "were lost")
+class LeavesBeforeItIsRead(Connection):
+    async def send(self, message: bytes) -> None:
+        self.writer.write(message + b"\n")
+
+    async def flush(self) -> None:
+        pass
 
 
 @breaks("test_what_outlasts_the_grace_is_told_that_it_was_interrupted", "did not happen")
@@ -242,6 +275,16 @@ class TakesItsTime(LineListener):
     async def close(self) -> None:
         await asyncio.sleep(2.5)
         await super().close()
+
+
+@breaks("test_cancelled_it_ends_now", "cancelled, these go on")
+class EndsNever(LineListener):
+    async def close(self) -> None:
+        for task in self.connections:
+            task.cancel()
+        while True:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
 
 
 # --- many and large
@@ -352,7 +395,11 @@ class ComplainsOfHalves(Connection):
             self.listener.context.log.error("half a request: %r", self.buffer[:20])
 
 
-@breaks("test_half_a_request_is_cut_off_in_time", "did not end", attributes={"read_timeout": -4.5})
+@breaks(
+    "test_half_a_request_is_cut_off_in_time",
+    "connection did not happen",
+    attributes={"read_timeout": -4.5},
+)
 class WaitsForEver(Connection):
     async def chunk(self) -> bytes:
         return await self.reader.read(65536)
@@ -395,6 +442,18 @@ class AsksAgain(Between):
 class KeepsOffering(Between):
     async def call(self, caller: Caller, verb: str, parameters: Mapping[str, object]) -> Any:
         return await asyncio.shield(asyncio.ensure_future(self.api.call(caller, verb, parameters)))
+
+
+@breaks("test_who_asks_nothing_is_told_nothing", "it was told")
+class TellsEverybody(Connection):
+    async def send(self, message: bytes) -> None:
+        for task in self.listener.connections:
+            task.writer.write(message + b"\n")  # type: ignore[attr-defined]
+        await self.writer.drain()
+
+    async def run(self) -> None:
+        asyncio.current_task().writer = self.writer  # type: ignore[union-attr]
+        await super().run()
 
 
 @breaks("test_who_goes_in_the_middle_of_an_answer_costs_nobody_else", "")
@@ -597,6 +656,12 @@ class WaitsOn(LineClient):
         return await super().ask(verb, parameters)
 
 
+@breaks("test_a_start_that_is_not_answered_in_time_may_have_happened", "changes nothing")
+class SaysItChangesNothing(LineClient):
+    def reads(self, verb: str) -> bool:
+        return True
+
+
 @breaks("test_an_answer_over_the_limit_of_the_options_is_refused", "too_large")
 class TakesAnyAnswer(LineClient):
     async def open(self) -> None:
@@ -670,14 +735,13 @@ def cases() -> dict[str, Any]:
 
 
 def test_for_each_case_there_is_one_that_is_broken() -> None:
-    assert sorted(BROKEN) == sorted(cases())
+    assert {broken.case for broken in BROKEN} == {*cases()}
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: f"{broken.case}-{broken.suite.__name__}")
 @pytest.mark.filterwarnings("ignore")
-def test_the_case_fails(name: str, tmp_path: Path) -> None:
-    broken = BROKEN[name]
-    body = cases()[name].body
+def test_the_case_fails(broken: Broken, tmp_path: Path) -> None:
+    body = cases()[broken.case].body
     with pytest.raises((AssertionError, Exception, pytest.fail.Exception)) as caught:
         run_case(broken.suite(), body, tmp_path, **broken.arguments)
     assert broken.words in repr(caught.value) + str(caught.value)

@@ -32,7 +32,7 @@ def run(directory: Path, *arguments: str) -> str:
 
 
 def test_it_counts_what_was_kept_broken_and_not_looked_at(tmp_path: Path) -> None:
-    chosen = "test_it_asks or who_asks or byte_by_byte or test_where_there or plain"
+    chosen = "test_it_asks or told_who_asks or byte_by_byte or test_where_there or plain"
     said = run(tmp_path, "-k", chosen, "-n", "0")
     assert "contest: promises" in said
     assert "TestMine: 1 kept, 1 BROKEN, 2 not looked at" in said
