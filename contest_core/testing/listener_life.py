@@ -15,6 +15,7 @@ from contest_core.server import open_server
 from contest_core.testing.cases import case
 from contest_core.testing.played import PlayedJobManager
 from contest_core.testing.transport import Transport
+from contest_core.testing.wire import Wire
 from contest_core.testing.world import (
     REQUESTOR,
     Place,
@@ -151,6 +152,45 @@ class LifeCases(Transport):
             assert came >= size, f"{size - came:,} of its {size:,} bytes were lost"
 
     @case
+    async def test_answers_that_nobody_has_read_yet_at_the_end_arrive_whole(self, place: Place) -> None:
+        """Also what lies in the connection's own buffer, and holds nobody up."""
+        sizes = range(150_000, 630_000, 30_000)
+        async with place.serve() as world:
+            await world.jobs(1)
+            wires = {}
+            for count, size in enumerate(sizes if self.many else [300_000], 1):
+                world.manager.filler = b"z" * size
+                wires[size] = await world.dial()
+                await wires[size].send(self.request("status", {"requestor": REQUESTOR, "jobID": "1"}))
+                await until(lambda count=count: world.manager.done["status"] == count, "it has answered")  # type: ignore[misc]
+            await asyncio.sleep(0.1)
+            world.server.terminate(Termination.CANCEL)
+            await asyncio.sleep(0.1)
+            came = await asyncio.gather(*(_count(wire, b"z") for wire in wires.values()))
+            lost = [
+                f"{size - got:,} of {size:,}" for size, got in zip(wires, came, strict=True) if got < size
+            ]
+            assert not lost, f"bytes of answers were lost: {', '.join(lost)}"
+            await within(world.server.wait(), "the end of the server")
+
+    @case
+    async def test_after_the_job_manager_has_ended_nobody_new_is_let_in(self, place: Place) -> None:
+        """Also while it still answers what was asked before."""
+        if not self.many:
+            pytest.skip("`many` is False: there is one connection")
+        async with place.serve() as world:
+            world.manager.hold("list")
+            asked = await _ask_on(world, "list")
+            await until(lambda: world.manager.held["list"], "the request is being carried out")
+            world.server.terminate(Termination.CANCEL)
+            await until(lambda: world.manager.ended, "the job manager has ended")
+            await asyncio.sleep(0.1)
+            found = await refusal(_connect_and_ask(self, world.address, "version"))
+            assert found in ("unreachable", "connection_lost", "shutting_down"), f"it was answered: {found}"
+            world.manager.release()
+            await within(asked, "the answer to who had asked before")
+
+    @case
     async def test_what_outlasts_the_grace_is_told_that_it_was_interrupted(self, place: Place) -> None:
         """Not cut off without a word."""
         async with place.serve(grace=0.2) as world:
@@ -209,9 +249,17 @@ async def _ask_on(world: World, verb: str, **parameters: object) -> asyncio.Task
     return asyncio.ensure_future(ask(client, verb, **parameters))
 
 
-async def _connect_and_ask(suite: Transport, address: str) -> bytes:
+async def _count(wire: Wire, byte: bytes) -> int:
+    """How often it comes, until the connection ends."""
+    came = 0
+    while more := await within(wire.receive(), "the end of the connection"):
+        came += more.count(byte)
+    return came
+
+
+async def _connect_and_ask(suite: Transport, address: str, verb: str = "list") -> bytes:
     client = await suite.connect(address, ClientOptions(requestor=REQUESTOR, timeout=2.0))
     try:
-        return await client.call("list", {"requestor": REQUESTOR})
+        return await client.call(verb, {"requestor": REQUESTOR})
     finally:
         await client.aclose()

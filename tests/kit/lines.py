@@ -97,7 +97,8 @@ class LineListener(Listener):
         except asyncio.CancelledError:
             pass  # asyncio's streams complain of it
         finally:
-            writer.transport.abort()
+            if writer.get_extra_info("socket").fileno() != -1:  # what has ended by itself raises
+                writer.transport.abort()
             self.connections.discard(task)
 
     def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Connection:

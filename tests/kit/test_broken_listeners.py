@@ -237,6 +237,20 @@ class LeavesBeforeItIsRead(Connection):
         pass
 
 
+@breaks("test_answers_that_nobody_has_read_yet_at_the_end_arrive_whole", "were lost")
+class LeavesWhenItHasRoom(Connection):
+    async def flush(self) -> None:
+        await self.writer.drain()
+
+
+@breaks("test_after_the_job_manager_has_ended_nobody_new_is_let_in", "it was answered")
+class LetsInTillTheEnd(LineListener):
+    async def finish(self) -> None:
+        self.server = await asyncio.start_unix_server(self.accepted, f"{self.path}.2", limit=LIMIT)
+        Path(f"{self.path}.2").rename(self.path)
+        await super().finish()
+
+
 @breaks("test_what_outlasts_the_grace_is_told_that_it_was_interrupted", "did not happen")
 class SaysNothingOfInterruptions(Between):
     async def call(self, caller: Caller, verb: str, parameters: Mapping[str, object]) -> Any:

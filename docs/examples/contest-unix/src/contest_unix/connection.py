@@ -83,7 +83,7 @@ class Connection:
         except Exception:
             self._context.log.exception("a connection failed")
         finally:
-            self._writer.transport.abort()
+            self._cut()
             with suppress(OSError):
                 await self._writer.wait_closed()
 
@@ -182,13 +182,18 @@ class Connection:
                 await self._writer.drain()
         except TimeoutError:
             # It is an `OSError`, which ends the session; this ends the reader.
-            self._writer.transport.abort()
+            self._cut()
             raise
 
     async def _turn_away(self, session: Session) -> None:
         limit = self._settings.max_connections
         reason = f"there are {limit} connections, which is max_connections"
         await session.reject(TooManyRequests(reason=reason, retry_after=1))
+
+    def _cut(self) -> None:
+        """Ends the connection now, if it has not ended by itself: asyncio's transport raises then."""
+        if self._writer.get_extra_info("socket").fileno() != -1:
+            self._writer.transport.abort()
 
     async def _say_goodbye(self) -> None:
         """Closes when everything is written."""
