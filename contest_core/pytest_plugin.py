@@ -17,8 +17,15 @@ _PROPERTY: Final = "contest_suite"
 def pytest_collection_modifyitems(items: Iterable[Any]) -> None:
     """Notes of which suite a case is; the note travels with its report, also from another process."""
     for item in items:
-        if getattr(getattr(item, "cls", None), "contest_suite", False):
+        if getattr(getattr(item, "cls", None), "contest_suite", False) and hasattr(item.function, "body"):
             item.user_properties.append((_PROPERTY, item.cls.__name__))
+
+
+def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> None:
+    """Refuses a suite that is not whole: pytest passes over abstract classes without a word."""
+    if isinstance(obj, type) and getattr(obj, "contest_suite", False) and collector.classnamefilter(name):
+        if lacks := sorted(getattr(obj, "__abstractmethods__", ())):
+            raise collector.CollectError(f"{name} is a suite of Contest's and has no {', '.join(lacks)}")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -14,6 +14,7 @@ What every distribution has alike is in the folder `common` of the core.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -78,12 +79,19 @@ def render(scaffold: Scaffold, name: str) -> dict[str, str]:
 
 
 def write(made: Mapping[str, str], directory: Path) -> None:
-    """Writes the files into a directory that it makes. Raises `FileExistsError` where there is one, `OSError`."""
+    """Writes the files into a directory that it makes. Raises `FileExistsError` where there is one, `OSError`.
+
+    Where not all of it can be written, nothing is left.
+    """
     directory.mkdir(parents=True)
-    for path, text in made.items():
-        file = directory / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, "utf-8")
+    try:
+        for path, text in made.items():
+            file = directory / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, "utf-8")
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
 
 
 def _templates(folder: Traversable, path: str) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -63,7 +64,7 @@ def _new(ctx: click.Context, name: str, directory: Path | None, kind: str) -> No
     except FileExistsError as error:
         raise Failure(f"{target} is there already: choose another name, or --directory", 2) from error
     except OSError as error:
-        raise Failure(f"cannot write {describe_os_error(error)}") from error
+        raise Failure(f"cannot write {target}: {describe_os_error(error)}") from error
     out(f"wrote {target}: {count(len(made), 'file')}, a {kind} that works. Next:")
     for line in _next_steps(target, name):
         out(f"  {line}")
@@ -84,7 +85,7 @@ def _taken(plugins: Plugins, name: str, kinds: Sequence[str]) -> list[str]:
 def _next_steps(target: Path, name: str) -> list[str]:
     tests = "" if find_spec("pytest") else "  # first: pip install pytest"
     return [
-        f"cd {target}",
+        f"cd {shlex.quote(str(target))}",
         "pip install -e .",
         f"pytest{tests}",
         f"contest plugins {name}",

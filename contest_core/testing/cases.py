@@ -16,9 +16,11 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
+from types import NoneType
 from typing import Any, ClassVar, Final
 
 CASE_TIMEOUT: Final = 45.0
@@ -37,9 +39,40 @@ class Suite:
     contest_suite: ClassVar[bool] = True
     """For the pytest plugin: its cases are counted as promises."""
 
+    def __init_subclass__(cls, **given: Any) -> None:
+        """Raises `TypeError` where an attribute is misspelt, or of another type than is declared."""
+        super().__init_subclass__(**given)
+        declared = _declared(cls)
+        for name, value in vars(cls).items():
+            kinds = _KINDS.get(declared.get(name, ""))
+            if kinds is not None and type(value) not in kinds:
+                raise TypeError(f"{cls.__name__}.{name} is {value!r}, and has to be {declared[name]}")
+            known = name in declared or name.startswith("_") or callable(value) or hasattr(Suite, name)
+            if not known and (near := get_close_matches(name, declared, 1, 0.8)):
+                raise TypeError(f"{cls.__name__}.{name} means nothing, did you mean {near[0]}?")
+
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
         """The event loop of a case, asyncio's own. Subclass twice to test on two."""
         return asyncio.new_event_loop()
+
+
+_KINDS: Final[Mapping[str, tuple[type, ...]]] = {
+    "bool": (bool,),
+    "int | None": (int, NoneType),
+    "float | None": (int, float, NoneType),
+}
+"""The types that the values of an attribute may have, by how it is declared."""
+
+
+def _declared(cls: type[Suite]) -> dict[str, str]:
+    """The attributes that the kits' classes declare, and their types."""
+    return {
+        name: annotation.removeprefix("ClassVar[").removesuffix("]")
+        for base in cls.__mro__
+        if ".testing." in base.__module__ and issubclass(base, Suite)
+        for name, annotation in inspect.get_annotations(base).items()
+        if isinstance(annotation, str)
+    }
 
 
 def case(body: Callable[..., Awaitable[None]]) -> Callable[..., None]:
@@ -93,10 +126,11 @@ async def _bounded(work: Awaitable[None]) -> None:
             tasks = await _tasks_left()
             assert not tasks, "it left tasks behind: " + ", ".join(_described(tasks))
     finally:
-        late = not running.done()
+        ended, others = running.done(), _described(_others() - {running})
         stubborn = await _end(_others())
-    if late:
-        why = f"; cancelled, these go on: {', '.join(_described(stubborn))}" if stubborn else ""
+    if not ended:
+        why = f"; these went on: {', '.join(others)}" if others else ""
+        why += f"; cancelled, these go on: {', '.join(_described(stubborn))}" if stubborn else ""
         raise AssertionError(f"the case did not end within {CASE_TIMEOUT:g} s{why}")
 
 

@@ -165,8 +165,12 @@ class AnswerCases(Transport):
             assert message.requestor == REQUESTOR
             assert caller.listener == "tested"
             assert caller.peer
-            await world.ask("list")
-            assert world.manager.caller().request_id != caller.request_id
+            client = await world.client()
+            ids = {caller.request_id}
+            for count in (2, 3):
+                assert code(await ask(client, "list")) is None
+                ids.add(world.manager.caller().request_id)
+                assert len(ids) == count, "every request has a caller, and an ID, of its own"
 
     @case
     async def test_what_is_asked_is_kept_out_of_the_log(self, place: Place) -> None:

@@ -32,6 +32,9 @@ class ListCases(ManagedJobs):
                 assert entry.principal == "ada" or not self.principals, "who has proven to have asked is kept"
                 assert entry.start_time is not None
                 assert entry.end_time is not None
+            world.caller = world.as_(REQUESTOR)
+            entry = await world.entry(await world.start(self.job("kit-3")))
+            assert entry.principal is None, f"nobody has proven to be {entry.principal!r}"
 
     @case
     async def test_a_running_job_is_in_the_list(self, place: ManagerPlace) -> None:

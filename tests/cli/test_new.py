@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +48,29 @@ def test_it_writes_nothing_over_what_is_there(new: New, tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert done.stderr == "contest: contest-my-bus is there already: choose another name, or --directory\n"
     assert list((tmp_path / "contest-my-bus").iterdir()) == []
+
+
+def test_what_cannot_be_written_whole_leaves_nothing(
+    new: New, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = Path.write_text
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def write_text(path: Path, text: str, *given: str) -> int:
+        if path.name == "plugin.py":
+            raise full
+        return writes(path, text, *given)
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    done = new("step", "my-check")
+    assert done.exit_code == 3
+    assert done.stderr == "contest: cannot write contest-my-check: No space left on device\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lines_that_come_next_may_be_pasted(new: New) -> None:
+    done = new("step", "my-check", "--directory", "has spaces/~down")
+    assert "  cd 'has spaces/~down'" in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("name", ["My", "contest-bus", "core", "../bus"])

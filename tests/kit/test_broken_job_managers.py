@@ -455,6 +455,14 @@ class ForgetsPrincipals(KeptJobManager):
         return job
 
 
+@breaks("a_list_has_every_job_with_what_is_known_of_it", "nobody has proven")
+class BelievesWhatIsDeclared(KeptJobManager):
+    def _add(self, descriptor: Any, requestor: str, caller: Any) -> MemoryJob:
+        job = super()._add(descriptor, requestor, caller)
+        job.principal = job.principal or requestor
+        return job
+
+
 @breaks("a_list_has_every_job_with_what_is_known_of_it", "")
 class ListsTheNewestFirst(KeptJobManager):
     async def list(self, message: Any, caller: Any) -> ResponseDataList:

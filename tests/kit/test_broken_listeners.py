@@ -130,6 +130,15 @@ class NamesItselfOtherwise(Connection):
         return self.api.caller(listener="somebody", peer="unix")
 
 
+@breaks("test_the_job_manager_is_told_who_asks", "an ID, of its own")
+class HasOneCallerAConnection(Connection):
+    one: Caller | None = None
+
+    def caller(self) -> Caller:
+        self.one = self.one or super().caller()
+        return self.one
+
+
 @breaks("test_what_is_asked_is_kept_out_of_the_log", "swordfish")
 class WritesDownWhatIsAsked(Connection):
     async def message(self, line: bytes) -> None:
