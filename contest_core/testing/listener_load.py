@@ -134,7 +134,7 @@ class BytesCases(Transport):
     @pytest.mark.parametrize("what", RUBBISH)
     @case
     async def test_rubbish_costs_nobody_else(self, place: Place, what: str) -> None:
-        """It gets an answer, or ends its connection; no traceback, and nothing that hangs."""
+        """No traceback, nothing of it comes to the job manager, and nothing hangs for others."""
         async with place.serve() as world:
             wire = await world.dial()
             with suppress(OSError):
