@@ -101,7 +101,7 @@ class Answers:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Entered before the change of a job's state is appended, and left when it is on disk.
+        """Entered in the turn of the loop in which the change of a job's state is appended; left when it is on disk.
 
         Watches may tell of it before the loop has heard that it is: what is asked for then is looked up.
         """
@@ -129,7 +129,7 @@ class Answers:
         Raises `UnknownJob`, `TooLarge`, and `InvalidQuery` for a run, test or target that the job does not have.
         """
         job, row = self._jobs.get(message.job_id), None
-        if (job is None or job.ending) and 0 < message.job_id < 2**63:
+        if job is None or job.ending:
             row = await self._store.job(message.job_id)
         ended = row is not None and JobState(row.state).ended
         if job is not None and not ended:

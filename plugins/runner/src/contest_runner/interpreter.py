@@ -27,7 +27,7 @@ class _Tuning:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._found = (gc.get_threshold(), sys.getswitchinterval())
+        self._found: tuple[tuple[int, int, int], float]
 
     def __enter__(self) -> None:
         with self._lock:

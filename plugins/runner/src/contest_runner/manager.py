@@ -461,7 +461,7 @@ class LocalJobManager(JobManager):
         return self._watches.make(message.job_id, message.since)
 
     async def _row(self, job_id: int) -> JobRow:
-        row = await self._store.job(job_id) if 0 < job_id < 2**63 else None
+        row = await self._store.job(job_id)
         if row is None:
             raise UnknownJob(job_id=job_id)
         return row

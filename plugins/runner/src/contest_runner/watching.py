@@ -82,7 +82,7 @@ class StoreWatch(Watch):
     @refuses_for_store
     async def __aenter__(self) -> Self:
         if self._job_id is not None:
-            row = await self._store.job(self._job_id) if 0 < self._job_id < 2**63 else None
+            row = await self._store.job(self._job_id)
             if row is None:
                 raise UnknownJob(job_id=self._job_id)
             self._position = max(self._position, row.first_position - 1)

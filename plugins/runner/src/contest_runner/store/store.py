@@ -258,7 +258,9 @@ class Store:
         return await self._readers.ask(question)
 
     async def job(self, job_id: int) -> JobRow | None:
-        """One job; None where there is none of that number."""
+        """One job; None where there is none of that number, also where no job could have it."""
+        if not 0 < job_id < 2**63:
+            return None
         return await self.read(lambda connection: queries.job(connection, job_id))
 
     async def jobs(
