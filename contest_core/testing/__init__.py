@@ -28,7 +28,7 @@ pytest.register_assert_rewrite(
     )
 )
 
-from contest_core.testing.cases import Complaints, Suite, case  # noqa: E402
+from contest_core.testing.cases import Complaints, Heard, Suite, case  # noqa: E402
 from contest_core.testing.clock import VirtualClock  # noqa: E402
 from contest_core.testing.direct import DirectClient, DirectListener  # noqa: E402
 from contest_core.testing.memory import MemoryJob, MemoryJobManager  # noqa: E402
@@ -42,6 +42,7 @@ __all__ = [
     "Complaints",
     "DirectClient",
     "DirectListener",
+    "Heard",
     "JobManagerSuite",
     "ListenerSuite",
     "MemoryJob",

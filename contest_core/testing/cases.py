@@ -21,7 +21,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 CASE_TIMEOUT: Final = 45.0
 """Seconds for one case."""
@@ -177,6 +177,29 @@ class Complaints(logging.Handler):
             return
         cause = f" ({record.exc_info[1]!r})" if record.exc_info and record.exc_info[1] else ""
         self.heard.append(f"{record.name}: {record.getMessage()[:500]}{cause}")
+
+
+class Heard(logging.Handler):
+    """Keeps every line of the log from a level on while it is entered."""
+
+    def __init__(self, level: int = logging.DEBUG) -> None:
+        super().__init__(level)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+    def __enter__(self) -> Self:
+        root = logging.getLogger()
+        self._before = root.level
+        root.addHandler(self)
+        root.setLevel(self.level)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        root = logging.getLogger()
+        root.setLevel(self._before)
+        root.removeHandler(self)
 
 
 class _Open:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import pytest
 
 from contest_core.errors import ERRORS, error_from_wire
-from contest_core.testing.cases import case
+from contest_core.testing.cases import Heard, case
 from contest_core.testing.transport import Transport
 from contest_core.testing.world import REQUESTOR, Place, World, ask, call, code, refusal
 
@@ -84,28 +84,6 @@ ODD_TEXT: Final = (
 )
 
 
-class _Written(logging.Handler):
-    """Entered, it has what is logged but for debugging."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.words: list[str] = []
-
-    def __enter__(self) -> Self:
-        root = logging.getLogger()
-        self._before = root.level
-        root.addHandler(self)
-        root.setLevel(logging.INFO)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        logging.getLogger().removeHandler(self)
-        logging.getLogger().setLevel(self._before)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.words.append(f"{record.name}: {self.format(record)}")
-
-
 class AnswerCases(Transport):
     """What it answers."""
 
@@ -177,11 +155,11 @@ class AnswerCases(Transport):
         """A descriptor has secrets, and a token is one; what is logged for debugging may have them."""
         token = "right" if self.tokens else None
         async with place.serve(token=self.tokens) as world:
-            with _Written() as written:
+            with Heard(logging.INFO) as heard:
                 client = await world.client(token=token)
                 await ask(client, "start", jobDesc='{"JobName": "one", "Password": "swordfish"}')
         for secret in filter(None, ("swordfish", token)):
-            found = [words for words in written.words if secret in words]
+            found = [words for words in heard.lines if secret in words]
             assert not found, f"it is in the log: {found[0]}"
 
     @case

@@ -15,7 +15,7 @@ from contest_core.server import open_server
 from contest_core.testing.cases import case
 from contest_core.testing.played import PlayedJobManager
 from contest_core.testing.transport import Transport
-from contest_core.testing.wire import Wire
+from contest_core.testing.wire import rest
 from contest_core.testing.world import (
     REQUESTOR,
     Place,
@@ -38,9 +38,7 @@ class TimeCases(Transport):
     async def test_what_is_not_taken_in_time_is_overloaded_and_never_happens(self, place: Place) -> None:
         """The hand-over has a timeout of its own; given up, the request is withdrawn."""
         async with place.serve(event_timeout=0.3, in_flight=1) as world:
-            world.manager.hold("start")
-            first = await _ask_on(world, "start", jobDesc=_DESCRIPTOR)
-            await until(lambda: world.manager.held["start"], "the first request is being carried out")
+            first = await _ask_and_hold(world, "start", jobDesc=_DESCRIPTOR)
             assert code(await world.ask("list")) == "overloaded"
             world.manager.release()
             await first
@@ -69,9 +67,7 @@ class TimeCases(Transport):
         if not self.many:
             pytest.skip("`many` is False: there is one connection")
         async with place.serve() as world:
-            world.manager.hold("list")
-            slow = await _ask_on(world, "list")
-            await until(lambda: world.manager.held["list"], "the slow request is being carried out")
+            slow = await _ask_and_hold(world, "list")
             await world.still_serves()
             world.manager.release()
             assert code(await slow) is None
@@ -125,9 +121,7 @@ class LifeCases(Transport):
     async def test_what_is_in_flight_at_the_end_is_answered(self, place: Place) -> None:
         """The end waits for it, within the grace."""
         async with place.serve() as world:
-            world.manager.hold("list")
-            asked = await _ask_on(world, "list")
-            await until(lambda: world.manager.held["list"], "the request is being carried out")
+            asked = await _ask_and_hold(world, "list")
             world.server.terminate(Termination.CANCEL)
             await until(lambda: world.manager.ended, "the job manager has ended")
             await asyncio.sleep(0.1)
@@ -158,18 +152,17 @@ class LifeCases(Transport):
         async with place.serve() as world:
             await world.jobs(1)
             wires = {}
-            for count, size in enumerate(sizes if self.many else [300_000], 1):
+            for size in sizes if self.many else [300_000]:
                 world.manager.filler = b"z" * size
                 wires[size] = await world.dial()
                 await wires[size].send(self.request("status", {"requestor": REQUESTOR, "jobID": "1"}))
-                await until(lambda count=count: world.manager.done["status"] == count, "it has answered")  # type: ignore[misc]
+                await until(lambda: world.manager.done["status"] == len(wires), "it has answered")
             await asyncio.sleep(0.1)
             world.server.terminate(Termination.CANCEL)
             await asyncio.sleep(0.1)
-            came = await asyncio.gather(*(_count(wire, b"z") for wire in wires.values()))
-            lost = [
-                f"{size - got:,} of {size:,}" for size, got in zip(wires, came, strict=True) if got < size
-            ]
+            got = await within(asyncio.gather(*map(rest, wires.values())), "the end of the connections")
+            came = zip(wires, (each.count(b"z") for each in got), strict=True)
+            lost = [f"{size - count:,} of {size:,}" for size, count in came if count < size]
             assert not lost, f"bytes of answers were lost: {', '.join(lost)}"
             await within(world.server.wait(), "the end of the server")
 
@@ -179,9 +172,7 @@ class LifeCases(Transport):
         if not self.many:
             pytest.skip("`many` is False: there is one connection")
         async with place.serve() as world:
-            world.manager.hold("list")
-            asked = await _ask_on(world, "list")
-            await until(lambda: world.manager.held["list"], "the request is being carried out")
+            asked = await _ask_and_hold(world, "list")
             world.server.terminate(Termination.CANCEL)
             await until(lambda: world.manager.ended, "the job manager has ended")
             await asyncio.sleep(0.1)
@@ -194,9 +185,7 @@ class LifeCases(Transport):
     async def test_what_outlasts_the_grace_is_told_that_it_was_interrupted(self, place: Place) -> None:
         """Not cut off without a word."""
         async with place.serve(grace=0.2) as world:
-            world.manager.hold("start")
-            asked = await _ask_on(world, "start", jobDesc=_DESCRIPTOR)
-            await until(lambda: world.manager.held["start"], "the request is being carried out")
+            asked = await _ask_and_hold(world, "start", jobDesc=_DESCRIPTOR)
             world.server.terminate(Termination.CANCEL)
             assert code(await within(asked, "the answer")) == "interrupted"
             await within(world.server.wait(), "the end of the server")
@@ -243,18 +232,13 @@ class LifeCases(Transport):
             assert bare.context.errors == []
 
 
-async def _ask_on(world: World, verb: str, **parameters: object) -> asyncio.Task[Any]:
-    """A request by a client of its own, under way."""
+async def _ask_and_hold(world: World, verb: str, **parameters: object) -> asyncio.Task[Any]:
+    """A request by a client of its own, which is being carried out until the job manager's `release`."""
+    world.manager.hold(verb)
     client = await world.client()
-    return asyncio.ensure_future(ask(client, verb, **parameters))
-
-
-async def _count(wire: Wire, byte: bytes) -> int:
-    """How often it comes, until the connection ends."""
-    came = 0
-    while more := await within(wire.receive(), "the end of the connection"):
-        came += more.count(byte)
-    return came
+    asked = asyncio.ensure_future(ask(client, verb, **parameters))
+    await until(lambda: world.manager.held[verb], "the request is being carried out")
+    return asked
 
 
 async def _connect_and_ask(suite: Transport, address: str, verb: str = "list") -> bytes:

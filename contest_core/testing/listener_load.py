@@ -13,7 +13,7 @@ import pytest
 
 from contest_core.testing.cases import case
 from contest_core.testing.transport import Transport
-from contest_core.testing.wire import Wire
+from contest_core.testing.wire import Wire, rest
 from contest_core.testing.world import REQUESTOR, Place, World, ask, call, refusal, settled, until, within
 
 _DESCRIPTOR = '{"JobName": "one"}'
@@ -181,7 +181,7 @@ class BytesCases(Transport):
             wire = await world.dial()
             request = self.request("list", _WHO)
             await wire.send(request[: len(request) // 2])
-            await within(_answer_or_end(wire), "the end of its connection", self.read_timeout + 5)
+            await within(rest(wire), "the end of its connection", self.read_timeout + 5)
 
     @case
     async def test_a_peer_that_takes_no_answer_costs_bounded_memory(self, place: Place) -> None:
@@ -214,7 +214,8 @@ class BytesCases(Transport):
             done, _ = await asyncio.wait([receiving], timeout=0.2)
             assert not done, f"it was told {receiving.result()[:200]!r}"
             wire.close()
-            await within(_ended(receiving), "the end of its connection")
+            receiving.cancel()
+            await asyncio.wait([receiving])
 
     @case
     async def test_connections_that_come_and_go_leave_no_trace(self, place: Place) -> None:
@@ -313,14 +314,9 @@ async def _receive(wire: Wire, *wanted: bytes) -> bytes:
     return got
 
 
-async def _ended(receiving: asyncio.Task[bytes]) -> None:
-    receiving.cancel()
-    await asyncio.wait([receiving])
-
-
-async def _answer_or_end(wire: Wire, wanted: bytes | None = None) -> None:
+async def _answer_or_end(wire: Wire, wanted: bytes) -> None:
     got = b""
-    while (wanted is None or wanted not in got) and (more := await wire.receive()):
+    while wanted not in got and (more := await wire.receive()):
         got += more
 
 

@@ -24,6 +24,14 @@ class Wire(ABC):
         """Is gone, at once and without a word; a second time does nothing."""
 
 
+async def rest(wire: Wire) -> bytes:
+    """All that still comes, to the end of the connection."""
+    got = bytearray()
+    while more := await wire.receive():
+        got += more
+    return bytes(got)
+
+
 class StreamWire(Wire):
     """A connection over TCP or a unix socket."""
 

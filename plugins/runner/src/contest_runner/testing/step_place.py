@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -89,26 +88,3 @@ def heartbeat() -> Iterator[list[float]]:
         beats.append(loop.time())
         if timer is not None:
             timer.cancel()
-
-
-class Heard(logging.Handler):
-    """Keeps every line of the log while it is entered, whatever its level."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(self.format(record))
-
-    def __enter__(self) -> Heard:
-        root = logging.getLogger()
-        self._before = root.level
-        root.addHandler(self)
-        root.setLevel(logging.DEBUG)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        root = logging.getLogger()
-        root.setLevel(self._before)
-        root.removeHandler(self)

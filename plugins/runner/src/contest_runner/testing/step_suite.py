@@ -25,14 +25,14 @@ from msgspec import Struct
 from contest_core import Blame, JobState, Secret, Verdict
 from contest_core.job_manager import Termination
 from contest_core.settings import dec_hook
-from contest_core.testing import Complaints, Suite, case
+from contest_core.testing import Complaints, Heard, Suite, case
 from contest_runner.binding import parameter_fields, text_form
 from contest_runner.descriptor_schema import parameters_schema
 from contest_runner.step import BaseStep, OnInterrupt
 from contest_runner.store import EventRow
 from contest_runner.testing.lab import Json, Serving, last_statuses
 from contest_runner.testing.part_place import refused_at, until
-from contest_runner.testing.step_place import Heard, StepPlace, heartbeat
+from contest_runner.testing.step_place import StepPlace, heartbeat
 
 MANY = tuple(f"t{number}" for number in range(1, 26))
 
